@@ -1,0 +1,38 @@
+# Two commands do everything: `make demo` and `make test`. Both install what is missing first.
+SHELL := /bin/bash
+ROOT  := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+BIN   := .venv/bin
+# A proxy in the environment must not see the lab's addresses.
+export no_proxy := *
+export NO_PROXY := *
+
+.PHONY: help demo test setup lint types contracts unit kernel clean
+help: ## Say what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: setup ## Wake a service at zero with a real SYN, and show how long each step took (RUNS=n)
+	$(ROOT) $(BIN)/wangell-lab demo $(if $(RUNS),--runs $(RUNS)) --json out/demo.json --plot out/demo.png
+
+test: setup lint types contracts unit kernel ## Everything that proves the project
+
+setup: ## Install what is missing: Debian packages, .venv
+	@$(ROOT) scripts/setup
+
+lint: setup ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+contracts: setup ## import-linter: which way imports may point
+	$(BIN)/lint-imports
+
+unit: setup ## Unit and property tests: no root, no kernel
+	$(BIN)/pytest tests --ignore=tests/kernel --ignore=tests/lab
+
+kernel: setup ## BPF programs in the real kernel, and whole cold starts in network namespaces
+	$(ROOT) $(BIN)/pytest tests/kernel tests/lab
+
+clean: ## Remove .venv, out/ and caches
+	rm -rf .venv out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,48 @@
+"""What Wangell's services say to each other over the protocol.
+
+The protocol's core carries these as bytes and never imports this package; controller and daemon
+import it so that neither imports the other. `records` is what the table holds, `reports` what
+daemons and controllers send; `codec` turns both into msgpack and refuses anything else.
+"""
+
+from wangell_proto.vocabulary.codec import VocabularyError, decode, encode
+from wangell_proto.vocabulary.records import (
+    Endpoint,
+    Frontend,
+    Phase,
+    ServiceRecord,
+    decode_record,
+    encode_record,
+)
+from wangell_proto.vocabulary.reports import (
+    Activity,
+    Armed,
+    ColdStart,
+    Listening,
+    ServiceActivity,
+    Started,
+    Wake,
+    decode_report,
+    encode_report,
+)
+
+__all__ = [
+    "Activity",
+    "Armed",
+    "ColdStart",
+    "Endpoint",
+    "Frontend",
+    "Listening",
+    "Phase",
+    "ServiceActivity",
+    "ServiceRecord",
+    "Started",
+    "VocabularyError",
+    "Wake",
+    "decode",
+    "decode_record",
+    "decode_report",
+    "encode",
+    "encode_record",
+    "encode_report",
+]

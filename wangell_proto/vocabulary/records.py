@@ -1,0 +1,64 @@
+"""The table's records: one for each service, its key `namespace/name`."""
+
+import enum
+from dataclasses import dataclass
+
+from wangell_proto.vocabulary.codec import decode, encode
+
+__all__ = ["Endpoint", "Frontend", "Phase", "ServiceRecord", "decode_record", "encode_record"]
+
+
+class Phase(enum.Enum):
+    """Where a service is between zero and warm. The controller decides; daemons obey."""
+
+    COLD = "cold"  # At zero. New SYNs are held, and wake it.
+    WAKING = "waking"  # A replica was asked for. SYNs are held.
+    WARM = "warm"  # A replica listens. SYNs pass.
+    DRAINING = "draining"  # Idle. New SYNs are held, live connections are left to finish.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend:
+    """An address that callers use."""
+
+    address: str
+    "IPv4 or IPv6, as text"
+    port: int
+    "TCP port, 1 to 65535"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A replica: where its connections end, and how a daemon knows its LISTEN."""
+
+    address: str
+    "The address the server listens on, as text; its port is the record's target_port"
+    node: str
+    "The name of the node it runs on; a daemon judges only LISTENs of its own node"
+    workload: str
+    "What the node's daemon reads off the process that listens: a pod UID, or `net:[inode]`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRecord:
+    """All that a daemon needs to know of a service."""
+
+    phase: Phase
+    frontends: tuple[Frontend, ...]
+    target_port: int
+    "The port the server listens on"
+    endpoints: tuple[Endpoint, ...] = ()
+    activation: int = 0
+    "Counts the times the service was raised from zero"
+    activation_timeout_s: float = 60.0
+    "A wake that has not answered by then fails: its held SYNs get a RST"
+
+
+def encode_record(record: ServiceRecord) -> bytes:
+    """Return the record as the table carries it."""
+    return encode(record)
+
+
+def decode_record(data: bytes) -> ServiceRecord:
+    """Return the record that `data` holds. Raises VocabularyError."""
+    return decode(ServiceRecord, data)
