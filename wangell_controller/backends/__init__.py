@@ -1,0 +1,99 @@
+"""What starts and stops replicas, seen from the controller.
+
+A backend knows how a replica comes to be (a process here, a Deployment in Kubernetes) and nothing
+of phases, daemons or the protocol. It is told what to do by plain calls that return at once, and
+tells what happened by one callback, which it may call before such a call has returned.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from wangell_controller.model import WangellService
+from wangell_proto.vocabulary import Endpoint, Frontend
+
+__all__ = [
+    "Backend",
+    "BackendEvent",
+    "ReplicaEnded",
+    "ReplicaFailed",
+    "ReplicaFound",
+    "ReplicaStarted",
+    "ServicePlaced",
+    "Tell",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePlaced:
+    """Where callers find the service, and where its replica is or will be."""
+
+    frontends: tuple[Frontend, ...]
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaStarted:
+    """A replica was asked for, and the asking succeeded."""
+
+    activation: int
+    spawned_ns: int
+    "CLOCK_MONOTONIC: the process was spawned, or the API had answered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaFailed:
+    """A replica could not be started."""
+
+    activation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaEnded:
+    """A replica is no more, by itself or because it was stopped."""
+
+    activation: int
+    "Of its start"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaFound:
+    """A replica runs that an earlier controller started."""
+
+    activation: int
+    spawned_ns: int
+    is_listening: bool
+    "Whether its server listens already"
+
+
+BackendEvent = ServicePlaced | ReplicaStarted | ReplicaFailed | ReplicaEnded | ReplicaFound
+# Called with the service's key, `namespace/name`.
+Tell = Callable[[str, BackendEvent], None]
+
+
+class Backend(Protocol):
+    """Starts and stops replicas. Keys are `namespace/name`."""
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The nodes whose daemons are expected: callers may come through any of them."""
+
+    def declare(self, service: WangellService) -> None:
+        """Know the service from now on, or in its new form. Tells ServicePlaced, ReplicaFound."""
+
+    def forget(self, key: str) -> None:
+        """Stop what runs of the service, and know it no more."""
+
+    def start(self, key: str, activation: int) -> None:
+        """Begin a replica at once: this is the wake path, nothing may be waited for.
+
+        Tells ReplicaStarted or ReplicaFailed. Where one runs already it tells of that one.
+        """
+
+    def stop(self, key: str) -> None:
+        """Begin to stop the replica. Tells ReplicaEnded; a start() meanwhile is not lost."""
+
+    async def aclose(self) -> None:
+        """Stop every replica and wait for their ends."""

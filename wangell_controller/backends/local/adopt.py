@@ -1,0 +1,95 @@
+"""Finds the servers that a killed controller left, by the marks in their environment."""
+
+import os
+import select
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from wangell_controller.backends.local.replica import Replica
+
+__all__ = ["Found", "find_replicas", "is_listening"]
+
+_PROC = Path("/proc")
+_TCP_LISTEN = "0A"  # enum of include/net/tcp_states.h, as /proc/net/tcp prints it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A server of an earlier controller."""
+
+    service: str
+    replica: Replica
+    namespace_inode: int
+
+
+def find_replicas(run_dir: Path) -> Iterator[Found]:
+    """Yield the running servers that controllers with this run directory started."""
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            found = _found(int(entry.name), run_dir)
+            if found is not None:
+                yield found
+
+
+def _found(pid: int, run_dir: Path) -> Found | None:
+    if _marks(pid, run_dir) is None:
+        return None
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    # Read again: the first reading may have been of another process, which has ended since.
+    with suppress(OSError, ValueError, KeyError):
+        marks = _marks(pid, run_dir)
+        if marks is not None and os.getsid(pid) == pid:
+            found = Found(
+                service=marks["WANGELL_SERVICE"],
+                replica=Replica(
+                    pid=pid,
+                    pidfd=pidfd,
+                    activation=int(marks["WANGELL_ACTIVATION"]),
+                    spawned_ns=int(marks["WANGELL_SPAWNED_NS"]),
+                    is_child=False,
+                ),
+                namespace_inode=(_PROC / str(pid) / "ns/net").stat().st_ino,
+            )
+            if not select.select([pidfd], [], [], 0)[0]:
+                return found
+    os.close(pidfd)
+    return None
+
+
+def _marks(pid: int, run_dir: Path) -> dict[str, str] | None:
+    """Return the process's environment if it is a server of ours, and the user's own."""
+    try:
+        with (_PROC / str(pid) / "environ").open("rb") as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                return None
+            raw = file.read()
+    except OSError:
+        return None
+    variables = dict(
+        entry.partition("=")[::2] for entry in raw.decode("utf-8", "replace").split("\0")
+    )
+    return variables if variables.get("WANGELL_RUN_DIR") == str(run_dir) else None
+
+
+def is_listening(pid: int, port: int) -> bool:
+    """Return whether something in the process's namespace listens on the port, loopback apart."""
+    with suppress(OSError):
+        for table in ("tcp", "tcp6"):
+            lines = (_PROC / str(pid) / "net" / table).read_text().splitlines()[1:]
+            if any(_listens(line.split(), port) for line in lines):
+                return True
+    return False
+
+
+def _listens(fields: list[str], port: int) -> bool:
+    address, _, local_port = fields[1].partition(":")
+    # 127.0.0.0/8 as a little-endian machine prints it, and ::1.
+    is_loopback = (len(address) == 8 and address.endswith("7F")) or (
+        address == "00000000000000000000000001000000"
+    )
+    return fields[3] == _TCP_LISTEN and int(local_port, 16) == port and not is_loopback

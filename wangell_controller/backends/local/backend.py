@@ -1,0 +1,200 @@
+"""The local backend: `start` spawns before it returns; ends come by pidfd in the event loop."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wangell_controller.backends import (
+    ReplicaEnded,
+    ReplicaFailed,
+    ReplicaFound,
+    ReplicaStarted,
+    Tell,
+)
+from wangell_controller.backends.local.adopt import Found, find_replicas, is_listening
+from wangell_controller.backends.local.launch import Launch
+from wangell_controller.backends.local.namespaces import own_namespace
+from wangell_controller.backends.local.replica import Replica, spawn
+from wangell_controller.model import WangellService
+
+__all__ = ["LocalBackend"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The place of one service's replica."""
+
+    replica: Replica | None = None
+    kill_timer: asyncio.TimerHandle | None = None
+    "Set from the stop on"
+    next_activation: int | None = None
+    "A start that waits for the end of the one being stopped: they would share a port"
+    is_forgotten: bool = False
+
+
+class LocalBackend:
+    """Processes in network namespaces. One event loop, one thread, root."""
+
+    def __init__(
+        self,
+        launches: Mapping[str, Launch],
+        *,
+        run_dir: Path,
+        tell: Tell,
+        stop_grace_s: float,
+    ) -> None:
+        """Find what an earlier controller with the same run directory left running."""
+        self._loop = asyncio.get_running_loop()
+        self._run_dir = run_dir
+        self._tell = tell
+        self._stop_grace_s = stop_grace_s
+        self._launches = dict(launches)
+        self._slots: dict[str, _Slot] = {}
+        self._home = own_namespace()
+        self._nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._ended = asyncio.Event()
+        self._orphans: list[Found] = list(find_replicas(run_dir))
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The nodes of all the services' replicas."""
+        return frozenset(
+            endpoint.node
+            for launch in self._launches.values()
+            for endpoint in launch.place.endpoints
+        )
+
+    def replan(self, launches: Mapping[str, Launch], *, stop_grace_s: float) -> None:
+        """Take new launches in place of the old; declare() or forget() each service then."""
+        for launch in self._launches.values():
+            launch.close()
+        self._launches = dict(launches)
+        self._stop_grace_s = stop_grace_s
+
+    def declare(self, service: WangellService) -> None:
+        """Tell where the service is, and of the replica an earlier controller left."""
+        key = service.key
+        self._slots.setdefault(key, _Slot()).is_forgotten = False
+        self._tell(key, self._launches[key].place)
+        for found in [orphan for orphan in self._orphans if orphan.service == key]:
+            self._orphans.remove(found)
+            self._adopt(found)
+
+    def end_orphans(self) -> None:
+        """Stop what an earlier controller left of services that are declared no more."""
+        for orphan in self._orphans:
+            log.warning("%s: ending a server whose service is gone", orphan.service)
+            _end(orphan)
+        self._orphans.clear()
+
+    def forget(self, key: str) -> None:
+        """Stop the service's replica, which ends on its own time."""
+        self.stop(key)
+        self._slots[key].is_forgotten = True
+        self._drop_if_done(key)
+
+    def start(self, key: str, activation: int) -> None:
+        """Spawn the server, or as soon as the one being stopped has ended."""
+        slot = self._slots[key]
+        if slot.replica is None:
+            self._spawn(key, slot, activation)
+        elif slot.kill_timer is not None:
+            # Drained and told to stop: clients wait, so its grace is over.
+            slot.next_activation = activation
+            slot.replica.signal(signal.SIGKILL)
+        else:
+            spawned_ns = slot.replica.spawned_ns
+            self._tell(key, ReplicaStarted(activation=activation, spawned_ns=spawned_ns))
+
+    def stop(self, key: str) -> None:
+        """Send SIGTERM now, and SIGKILL after the grace time."""
+        slot = self._slots[key]
+        slot.next_activation = None
+        if slot.replica is None or slot.kill_timer is not None:
+            return
+        slot.replica.signal(signal.SIGTERM)
+        slot.kill_timer = self._loop.call_later(
+            self._stop_grace_s, slot.replica.signal, signal.SIGKILL
+        )
+
+    async def aclose(self) -> None:
+        """Stop everything, wait for the ends, close all descriptors."""
+        for key in list(self._slots):
+            self.stop(key)
+        while any(slot.replica for slot in self._slots.values()):
+            self._ended.clear()
+            await self._ended.wait()
+        for launch in self._launches.values():
+            launch.close()
+        os.close(self._nothing)
+        self._home.close()
+
+    def _spawn(self, key: str, slot: _Slot, activation: int) -> None:
+        launch = self._launches[key]
+        try:
+            if not launch.namespace.is_current():
+                path = launch.namespace.path
+                raise FileNotFoundError(0, f"{path} was deleted or replaced (SIGHUP reads it anew)")
+            replica = spawn(
+                launch,
+                activation=activation,
+                run_dir=self._run_dir,
+                home=self._home,
+                nothing=self._nothing,
+            )
+        except OSError as error:
+            reason = f"{launch.command[0]}: {error.strerror}"
+            self._tell(key, ReplicaFailed(activation=activation, reason=reason))
+            return
+        self._watch(key, slot, replica)
+        self._tell(key, ReplicaStarted(activation=activation, spawned_ns=replica.spawned_ns))
+
+    def _watch(self, key: str, slot: _Slot, replica: Replica) -> None:
+        slot.replica = replica
+        self._loop.add_reader(replica.pidfd, self._on_end, key, slot, replica)
+
+    def _on_end(self, key: str, slot: _Slot, replica: Replica) -> None:
+        self._loop.remove_reader(replica.pidfd)
+        reason = replica.reap()
+        slot.replica = None
+        if slot.kill_timer is not None:
+            slot.kill_timer.cancel()
+            slot.kill_timer = None
+        activation, slot.next_activation = slot.next_activation, None
+        if activation is not None:
+            self._spawn(key, slot, activation)
+        self._drop_if_done(key)
+        self._ended.set()
+        self._tell(key, ReplicaEnded(activation=replica.activation, reason=reason))
+
+    def _drop_if_done(self, key: str) -> None:
+        slot = self._slots[key]
+        if slot.is_forgotten and slot.replica is None:
+            del self._slots[key]
+
+    def _adopt(self, found: Found) -> None:
+        slot, launch = self._slots[found.service], self._launches[found.service]
+        if slot.replica is not None or found.namespace_inode != launch.namespace.inode:
+            log.warning("%s: ending a server that is not in its namespace", found.service)
+            _end(found)
+            return
+        self._watch(found.service, slot, found.replica)
+        self._tell(
+            found.service,
+            ReplicaFound(
+                activation=found.replica.activation,
+                spawned_ns=found.replica.spawned_ns,
+                is_listening=is_listening(found.replica.pid, launch.target_port),
+            ),
+        )
+
+
+def _end(found: Found) -> None:
+    found.replica.signal(signal.SIGKILL)
+    os.close(found.replica.pidfd)
