@@ -1,0 +1,85 @@
+"""Network namespaces: made, entered, listed, removed. Named as `ip netns` names them.
+
+Entering is setns(2) on the calling thread only, so threads may be in different namespaces. It is
+never `ip netns exec`, which mounts a fresh /sys and hides tracefs and bpffs from what it starts.
+"""
+
+import ctypes
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyroute2 import netns
+
+__all__ = ["NETNS_DIRECTORY", "Namespace"]
+
+NETNS_DIRECTORY = Path("/run/netns")
+CLONE_NEWNET = 0x40000000
+
+# os.setns came with Python 3.12; Debian 12 has 3.11.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A named network namespace; it may not exist yet, or not any more."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The file that keeps it alive, as `nsenter --net=` wants it."""
+        return NETNS_DIRECTORY / self.name
+
+    def create(self) -> None:
+        """Make it. Raises FileExistsError."""
+        netns.create(self.name)
+
+    def remove(self) -> None:
+        """Remove its name; the kernel ends it when the last process leaves. Absent is fine."""
+        with suppress(FileNotFoundError):
+            netns.remove(self.name)
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """Device and inode, as in /proc/PID/ns/net. None: it does not exist."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is in this namespace meanwhile. Sockets made there stay there."""
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            there = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _setns(there)
+            finally:
+                os.close(there)
+            try:
+                yield
+            finally:
+                _setns(here)
+        finally:
+            os.close(here)
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """Return a socket that lives here, for use from anywhere."""
+        with self.entered():
+            return socket.socket(family, kind, protocol)
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """Return the command line that runs `argv` here, as the same process: nsenter execs it."""
+        return ["nsenter", f"--net={self.path}", "--", *argv]
+
+
+def _setns(descriptor: int) -> None:
+    if _libc.setns(descriptor, CLONE_NEWNET) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"setns: {os.strerror(error)}")

@@ -1,0 +1,138 @@
+"""Wangell's two programs as the lab runs them: their command lines, and the files they write."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wangell_lab.cold_starts import ColdStartLog
+from wangell_lab.errors import LabError
+from wangell_lab.process import Process
+from wangell_lab.watch import wait_for
+
+__all__ = [
+    "CONTROLLER_METRICS_PORT",
+    "DAEMON_METRICS_PORT",
+    "Controller",
+    "Daemon",
+    "controller_command",
+    "daemon_command",
+    "generate_keys",
+    "program",
+]
+
+PROTOCOL_PORT = 7946
+CONTROLLER_METRICS_PORT = 9400
+DAEMON_METRICS_PORT = 9401
+
+
+def program(name: str) -> str:
+    """Return the path of one of our programs, of this Python's installation if it has it.
+
+    Raises LabError.
+    """
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise LabError(f"no {name} beside {sys.executable}: run `make setup`")
+    return found
+
+
+def generate_keys(directory: Path) -> None:
+    """Write a new pair of keys for controllers and daemons into `directory`. Raises LabError."""
+    made = subprocess.run(
+        [program("wangell-controller"), "keygen", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise LabError(f"wangell-controller keygen: {made.stderr.strip()}")
+
+
+def controller_command(
+    *,
+    address: str,
+    manifests: Path,
+    local: Path,
+    key_directory: Path,
+    run_directory: Path,
+    status_path: Path,
+) -> list[str]:
+    """Return the command line of a controller that listens on `address`. Raises LabError."""
+    return [
+        *(program("wangell-controller"), "run"),
+        *("--manifests", str(manifests)),
+        *("--local", str(local)),
+        *("--listen", f"{address}:{PROTOCOL_PORT}"),
+        *("--key-dir", str(key_directory)),
+        *("--run-dir", str(run_directory)),
+        *("--metrics-address", f"{address}:{CONTROLLER_METRICS_PORT}"),
+        *("--status-file", str(status_path)),
+    ]
+
+
+def daemon_command(
+    *,
+    node: str,
+    address: str,
+    interface: str,
+    controllers: Sequence[str],
+    key_directory: Path,
+    readiness: str,
+    probe_interval: str,
+    cold_start_log: Path,
+) -> list[str]:
+    """Return the command line of a node's daemon; `controllers` are addresses. Raises LabError."""
+    return [
+        *(program("wangell-daemon"), "run"),
+        *("--interface", interface),
+        *("--node-name", node),
+        *(part for each in controllers for part in ("--controller", f"{each}:{PROTOCOL_PORT}")),
+        *("--key-dir", str(key_directory)),
+        *("--readiness", readiness),
+        *("--probe-interval", probe_interval),
+        *("--metrics-address", f"{address}:{DAEMON_METRICS_PORT}"),
+        *("--cold-start-log", str(cold_start_log)),
+    ]
+
+
+@dataclass(slots=True, kw_only=True)
+class Controller(Process):
+    """A running wangell-controller."""
+
+    status_path: Path
+    "Where it writes, at each change, what it knows of its services"
+    metrics_address: tuple[str, int]
+
+    def phase(self, service: str) -> str | None:
+        """Return the service's phase; None where the controller has not told of it yet."""
+        try:
+            told: dict[str, Any] = json.loads(self.status_path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):  # Not there yet, or being written.
+            return None
+        phase: str | None = told.get("services", {}).get(service, {}).get("phase")
+        return phase
+
+    def wait_for_phase(self, service: str, phase: str, *, timeout_s: float) -> None:
+        """Return as soon as the service is in `phase`. Raises LabError with the log's end."""
+
+        def look() -> bool | None:
+            return True if self.phase(service) == phase else None
+
+        try:
+            wait_for(self.status_path, look, timeout_s=timeout_s, what=f"{service} {phase}")
+        except LabError as error:
+            raise LabError(f"{error}. It is {self.phase(service)}.\n{self.log_tail()}") from None
+
+
+@dataclass(slots=True, kw_only=True)
+class Daemon(Process):
+    """A running wangell-daemon."""
+
+    cold_starts: ColdStartLog
+    metrics_address: tuple[str, int]
