@@ -43,8 +43,9 @@ def decode(shape: type[T], data: bytes) -> T:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in _hints(type(value))}
+    shape: Any = type(value)
+    if dataclasses.is_dataclass(shape):
+        return {name: _plain(getattr(value, name)) for name in _hints(shape)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, tuple):

@@ -1,0 +1,79 @@
+"""The compiled programs, loaded once; packets are run through them without an interface."""
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from wangell_daemon.datapath.compiler import compile_program, load_xdp
+from wangell_daemon.datapath.datapath import names_of
+from wangell_daemon.datapath.injection import _TestRun
+from wangell_daemon.datapath.rings import Ring
+from wangell_daemon.datapath.syscalls import bpf
+
+XDP_DROP, XDP_PASS = 1, 2
+
+
+class Program:
+    """wake.bpf.c in the kernel. `run` gives a packet's verdict; maps are BCC's."""
+
+    def __init__(self) -> None:
+        self.bpf: Any = compile_program("wake.bpf.c")
+        self.fd = load_xdp(self.bpf, "wangell_wake").fd
+        self.reason_names = names_of("reason")
+        self.held: list[bytes] = []
+        self.answered: list[bytes] = []
+        self.rings = [
+            Ring(self.bpf[b"held"].map_fd, self.held.append),
+            Ring(self.bpf[b"answers"].map_fd, self.answered.append),
+        ]
+
+    def run(self, frame: bytes, *, repeat: int = 1) -> int:
+        """Return the XDP action for a frame."""
+        data = ctypes.create_string_buffer(frame, len(frame))
+        call = _TestRun(
+            prog_fd=self.fd,
+            data_size_in=len(frame),
+            data_in=ctypes.addressof(data),
+            repeat=repeat,
+        )
+        bpf(10, call)
+        for ring in self.rings:
+            ring.consume()
+        return int(call.retval)
+
+    def reasons(self) -> dict[str, int]:
+        """How many packets have left for each reason that has any."""
+        table = self.bpf[b"reasons"]
+        counts = {name: table.sum(i).value for i, name in enumerate(self.reason_names)}
+        return {name: count for name, count in counts.items() if count}
+
+    def set_service(self, frontend: bytes, *, mode: int, slot: int = 0) -> None:
+        """As the daemon does."""
+        table = self.bpf[b"services"]
+        table[table.Key.from_buffer_copy(frontend)] = table.Leaf(slot, mode)
+
+    def beat(self, at_ns: int) -> None:
+        """The daemon's last heartbeat."""
+        self.bpf[b"heartbeat"][ctypes.c_int(0)] = ctypes.c_uint64(at_ns)
+
+    def reset(self) -> None:
+        """As just loaded."""
+        for name in ("services", "activity", "unanswered", "heartbeat", "reasons"):
+            self.bpf[name.encode()].clear()
+        self.held.clear()
+        self.answered.clear()
+
+
+@pytest.fixture(scope="session")
+def _loaded() -> Program:
+    return Program()
+
+
+@pytest.fixture
+def program(_loaded: Program) -> Iterator[Program]:
+    """The program with empty maps and zero counters."""
+    _loaded.reset()
+    yield _loaded
+    _loaded.reset()

@@ -1,0 +1,284 @@
+"""The node agent: carries out what the pure core asks, and feeds it what happens.
+
+Ring buffers, the link's socket and timers bring events; `node` says what follows; this does it, in
+order. Nothing on the wake path is polled, queued or awaited.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from wangell_daemon.cold_start_log import ColdStartLog, as_sentence
+from wangell_daemon.datapath import Datapath
+from wangell_daemon.effects import (
+    CountConnections,
+    Effect,
+    EndColdStart,
+    EndWait,
+    ForgetFrontends,
+    Inject,
+    Probe,
+    Refuse,
+    ReportListening,
+    ReportWake,
+    SetMode,
+    StopProbe,
+    Unwatch,
+    Watch,
+)
+from wangell_daemon.kernel_events import parse_answered, parse_held, parse_listened
+from wangell_daemon.link import Link
+from wangell_daemon.listeners import Listeners
+from wangell_daemon.metrics import Metrics
+from wangell_daemon.node import Node, RecordRefusedError
+from wangell_daemon.packets import BadFrameError, with_checksums
+from wangell_daemon.readiness.probe import Prober
+from wangell_daemon.readiness.workload import workload_of
+from wangell_daemon.refusal import Refuser
+from wangell_proto import Lane
+from wangell_proto.vocabulary import (
+    Activity,
+    Armed,
+    ColdStart,
+    Listening,
+    ServiceActivity,
+    ServiceRecord,
+    Started,
+)
+
+__all__ = ["Agent"]
+
+log = logging.getLogger(__name__)
+
+# Thirty within what XDP waits for, and what the controller's idle timers need at the finest.
+BEAT_INTERVAL_S = 1.0
+
+
+class Agent:
+    """One node's services, on one interface."""
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        datapath: Datapath,
+        refuser: Refuser,
+        metrics: Metrics,
+        cold_starts: ColdStartLog,
+        clock: str,
+        watches_listen: bool,
+    ) -> None:
+        self._node = node
+        self._datapath = datapath
+        self._refuser = refuser
+        self.metrics = metrics
+        self._cold_starts = cold_starts
+        self._clock = clock
+        self._watches_listen = watches_listen
+        self._listeners = Listeners()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.link = Link(self)
+        self.prober: Prober | None = None
+        self.on_synced: Callable[[], None] = lambda: None
+        self._actions: dict[type, Callable[..., None]] = {
+            SetMode: self._set_mode,
+            ForgetFrontends: lambda effect: datapath.forget(effect.frontends),
+            Watch: lambda effect: datapath.watch(effect.flow),
+            Unwatch: lambda effect: datapath.unwatch(effect.flow),
+            Inject: self._inject,
+            Refuse: self._refuse,
+            EndWait: lambda effect: metrics.answered(
+                effect.service, waited_s=effect.waited_ns / 1e9
+            ),
+            ReportWake: self._report_wake,
+            ReportListening: self._report_listening,
+            CountConnections: self._count_connections,
+            Probe: self._probe,
+            StopProbe: self._stop_probe,
+            EndColdStart: self._end_cold_start,
+        }
+
+    # What the kernel says.
+
+    def held(self, event: bytes) -> None:
+        """XDP held a SYN."""
+        now_ns = time.monotonic_ns()
+        try:
+            held = parse_held(event)
+        except BadFrameError:
+            self.metrics.dropped("bad_frame")
+            return
+        effects = self._node.syn(held, now_ns=now_ns)
+        if effects is None:
+            self.metrics.dropped("no_room_or_service")
+            return
+        self._carry_out(effects)
+        service = self._node.service_of(held.syn.flow)
+        if service is not None:
+            self.metrics.held(service.name)
+
+    def answered(self, event: bytes) -> None:
+        """XDP saw the first packet of a replayed connection's client."""
+        answer = parse_answered(event)
+        now_ns = time.monotonic_ns()
+        self._carry_out(
+            self._node.answered(
+                answer.flow, seen_ns=answer.seen_ns, is_reset=answer.is_reset, now_ns=now_ns
+            )
+        )
+
+    def listened(self, event: bytes) -> None:
+        """A process of this machine began to listen."""
+        listen = parse_listened(event)
+        workload = None if listen.is_loopback else workload_of(listen.pid)
+        if workload is None or not self._node.serves(workload, listen.port):
+            return
+        self._listeners.heard(workload, listen.port, listen.pid)
+        if self._watches_listen:
+            self._listens(workload, listen.port, seen_ns=listen.seen_ns)
+
+    def probe_answered(self, workload: str, port: int, seen_ns: int) -> None:
+        """An endpoint answered a SYN probe."""
+        self._listens(workload, port, seen_ns=seen_ns)
+
+    def _listens(self, workload: str, port: int, *, seen_ns: int) -> None:
+        self._carry_out(
+            self._node.listens(
+                workload,
+                port,
+                seen_ns=seen_ns,
+                now_ns=time.monotonic_ns(),
+                room=lambda: self._listeners.room(workload, port),
+            )
+        )
+
+    # What the controller says (link.LinkUser).
+
+    def record_changed(self, name: str, record: ServiceRecord | None) -> None:
+        """A record is new, has changed, or (None) was deleted."""
+        try:
+            self._carry_out(self._node.record(name, record, now_ns=time.monotonic_ns()))
+        except RecordRefusedError as error:
+            log.warning("%s: record refused: %s", name, error)
+            self.metrics.dropped("record_refused")
+        if record is None:
+            self.metrics.forget(name)
+
+    def table_synced(self) -> None:
+        """The table is whole."""
+        self._carry_out(self._node.table_synced())
+        self.on_synced()
+
+    def replica_started(self, report: Started) -> None:
+        """The controller says when it started a replica."""
+        rtt_ns = None if report.clock == self._clock else self.link.rtt_ns
+        self._carry_out(self._node.started(report, rtt_ns=rtt_ns))
+
+    def link_changed(self, *, is_up: bool) -> None:
+        """A controller answers, or none does."""
+        self.metrics.linked(is_up)
+
+    def round_trip(self, seconds: float) -> None:
+        """A message was acknowledged."""
+        self.metrics.round_trip(seconds)
+
+    # What the clock says.
+
+    def beat(self) -> None:
+        """Each second: XDP may go on holding, and the controller hears how busy services are."""
+        self._loop.call_later(BEAT_INTERVAL_S, self.beat)
+        self._datapath.beat()
+        self.metrics.waiting(self._node.held)
+        now_ns = time.monotonic_ns()
+        services = tuple(
+            ServiceActivity(
+                service=each.name,
+                idle_s=(now_ns - max(each.warm_since_ns, self._last_packet_ns(each.slot))) / 1e9,
+                held=len(each.held),
+            )
+            for each in self._node.warm()
+        )
+        self.link.report(Activity(services=services), lane=Lane.BULK, replaces="activity")
+
+    def _last_packet_ns(self, slot: int) -> int:
+        return self._datapath.last_packet_ns(slot)
+
+    def _deadline(self) -> None:
+        self._timer = None
+        self._carry_out(self._node.deadline(now_ns=time.monotonic_ns()))
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due_ns = self._node.next_deadline_ns()
+        if due_ns is not None:
+            self._timer = self._loop.call_at(due_ns / 1e9, self._deadline)
+
+    # What the core asks.
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            self._actions[type(effect)](effect)
+        self._set_timer()
+
+    def _set_mode(self, effect: SetMode) -> None:
+        self._datapath.set_service(effect.frontends, slot=effect.slot, mode=effect.mode)
+
+    def _inject(self, effect: Inject) -> None:
+        held = effect.held
+        frame = with_checksums(held.syn.frame)
+        self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
+        self._node.injected(held, now_ns=time.monotonic_ns())
+        self.metrics.replayed(effect.service)
+
+    def _refuse(self, effect: Refuse) -> None:
+        self._refuser.refuse(effect.held.syn.frame)
+        self.metrics.refused(effect.service)
+
+    def _report_wake(self, effect: ReportWake) -> None:
+        self.link.report(effect.wake, lane=Lane.WAKE)
+        self.metrics.woke(effect.wake.service)
+
+    def _report_listening(self, effect: ReportListening) -> None:
+        report = Listening(
+            service=effect.service, activation=effect.activation, workload=effect.workload
+        )
+        self.link.report(report, lane=Lane.WAKE)
+
+    def _count_connections(self, effect: CountConnections) -> None:
+        live = sum(self._listeners.connections(each, effect.port) for each in effect.workloads)
+        report = Armed(service=effect.service, activation=effect.activation, connections=live)
+        self.link.report(report, lane=Lane.STATE)
+
+    def _probe(self, effect: Probe) -> None:
+        assert self.prober is not None
+        endpoint = effect.endpoint
+        self.prober.start(
+            effect.service,
+            workload=endpoint.workload,
+            address=endpoint.address,
+            port=effect.port,
+            is_once=effect.is_once,
+        )
+
+    def _stop_probe(self, effect: StopProbe) -> None:
+        assert self.prober is not None
+        self.prober.stop(effect.service)
+
+    def _end_cold_start(self, ended: EndColdStart) -> None:
+        now_ns = time.monotonic_ns()
+        log.info("%s", as_sentence(ended))
+        self._cold_starts.write(ended)
+        self.metrics.cold_start(ended, now_ns=now_ns)
+        total_ns = ended.timeline.total_ns or now_ns - ended.timeline.first_syn_ns
+        report = ColdStart(
+            service=ended.service,
+            activation=ended.activation,
+            outcome=ended.outcome,
+            total_s=total_ns / 1e9,
+            clients=ended.clients,
+        )
+        self.link.report(report, lane=Lane.STATE)

@@ -1,0 +1,19 @@
+"""The one door to the kernel: BCC, BPF system calls, XDP attachment, netlink's socket diagnosis.
+
+What belongs here: loading and attaching the programs of ebpf/, reading and writing their maps,
+their ring buffers, injecting frames. What never does: deciding which SYN is held or replayed.
+"""
+
+from wangell_daemon.datapath.datapath import Datapath
+from wangell_daemon.datapath.errors import DatapathError, ForeignProgramError
+from wangell_daemon.datapath.interface import XdpMode, detach
+from wangell_daemon.datapath.sockdiag import Listener
+
+__all__ = [
+    "Datapath",
+    "DatapathError",
+    "ForeignProgramError",
+    "Listener",
+    "XdpMode",
+    "detach",
+]

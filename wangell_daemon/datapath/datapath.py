@@ -1,0 +1,147 @@
+"""The programs and maps of one interface, as the agent uses them."""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from wangell_daemon.datapath import interface as attachment
+from wangell_daemon.datapath.compiler import compile_program, load_xdp
+from wangell_daemon.datapath.headers import EBPF
+from wangell_daemon.datapath.injection import Injector
+from wangell_daemon.datapath.interface import XdpMode
+from wangell_daemon.datapath.predecessor import Predecessor
+from wangell_daemon.datapath.rings import Ring
+
+__all__ = ["Datapath", "names_of"]
+
+OnEvent = Callable[[bytes], None]
+
+
+class Datapath:
+    """The hold program on one interface, and the LISTEN watch of the whole machine.
+
+    Open it, fill the maps, then `attach`. Closing unloads what is not attached: an attached program
+    stays, with its maps, for a successor to take over.
+    """
+
+    def __init__(self, interface: str) -> None:
+        self.interface = interface
+        self.ifindex = attachment.interface_index(interface)
+        self._attached = attachment.attached_program(interface)
+        self._predecessor = Predecessor.open(self._attached.program_id) if self._attached else None
+        self._listen = compile_program("listen.bpf.c")
+        self._wake = compile_program("wake.bpf.c")
+        self._hold_program = load_xdp(self._wake, "wangell_wake")
+        self._injector = Injector(load_xdp(self._wake, "wangell_pass").fd)
+        self._services: Any = self._wake[b"services"]
+        self._activity: Any = self._wake[b"activity"]
+        self._unanswered: Any = self._wake[b"unanswered"]
+        self._heartbeat: Any = self._wake[b"heartbeat"]
+        self._reasons: Any = self._wake[b"reasons"]
+        self._reason_names = names_of("reason")
+        self._one = self._unanswered.Leaf(1)
+
+    # Taking over.
+
+    @property
+    def is_taking_over(self) -> bool:
+        """Whether a program of ours is attached already."""
+        return self._attached is not None
+
+    def adopt(self) -> dict[bytes, int]:
+        """Copy what a predecessor's maps say. Returns its frontends with their slots."""
+        if self._predecessor is None:
+            return {}
+        for slot, seen in self._predecessor.activity():
+            self._activity[self._activity.Key(slot)] = self._activity.Leaf.from_buffer_copy(seen)
+        adopted = {}
+        for key, slot, mode in self._predecessor.services():
+            self.set_service([key], slot=slot, mode=mode)
+            adopted[key] = slot
+        return adopted
+
+    def attach(self) -> XdpMode:
+        """Attach, in one step in place of a predecessor's program."""
+        self.beat()
+        return attachment.attach(self.interface, self._hold_program, replacing=self._attached)
+
+    def drain_predecessor(self, on_held: OnEvent) -> None:
+        """Hand over the SYNs that the predecessor's program held and nobody read; let it go."""
+        if self._predecessor is not None:
+            self._predecessor.drain(on_held)
+            self._predecessor.close()
+            self._predecessor = None
+
+    # Verdicts.
+
+    def set_service(self, frontends: Iterable[bytes], *, slot: int, mode: int) -> None:
+        """Write each frontend (a struct frontend)."""
+        leaf = self._services.Leaf(slot, mode)
+        for key in frontends:
+            self._services[self._services.Key.from_buffer_copy(key)] = leaf
+
+    def forget(self, frontends: Iterable[bytes]) -> None:
+        """Delete each frontend; one that is not there is no error."""
+        for key in frontends:
+            _discard(self._services, key)
+
+    def watch(self, flow: bytes) -> None:
+        """Tell of the first packet of this flow (a struct flow)."""
+        self._unanswered[self._unanswered.Key.from_buffer_copy(flow)] = self._one
+
+    def unwatch(self, flow: bytes) -> None:
+        """Do not wait for it any more."""
+        _discard(self._unanswered, flow)
+
+    def inject(self, frame: bytes, *, ifindex: int, rx_queue: int) -> None:
+        """Let a frame, its checksums whole, enter the stack. Raises OSError."""
+        self._injector.inject(frame, ifindex=ifindex, rx_queue=rx_queue)
+
+    def beat(self) -> None:
+        """The daemon lives: XDP holds for the next 30 s."""
+        self._heartbeat[self._heartbeat.Key(0)] = self._heartbeat.Leaf(time.monotonic_ns())
+
+    # Readings.
+
+    def last_packet_ns(self, slot: int) -> int:
+        """CLOCK_MONOTONIC of the last packet that passed to the slot's service; 0: none."""
+        return int(self._activity[self._activity.Key(slot)].last_packet_ns)
+
+    def reasons(self) -> dict[str, int]:
+        """How many packets have left the program for each reason."""
+        return {
+            name: int(self._reasons.sum(index).value)
+            for index, name in enumerate(self._reason_names)
+        }
+
+    def rings(self, *, on_held: OnEvent, on_answered: OnEvent, on_listen: OnEvent) -> list[Ring]:
+        """Open the three ring buffers. Each one's `map_fd` is readable when there is something."""
+        return [
+            Ring(self._wake[b"held"].map_fd, on_held),
+            Ring(self._wake[b"answers"].map_fd, on_answered),
+            Ring(self._listen[b"listens"].map_fd, on_listen),
+        ]
+
+    def close(self) -> None:
+        """Unload the LISTEN watch and what is not attached."""
+        self._listen.cleanup()
+        self._wake.cleanup()
+
+
+def names_of(enum: str, header: Path = EBPF / "consts.h") -> list[str]:
+    """Return the members of a C enum in lower case, without its prefix and its count.
+
+    Read off the header, so that nothing is written twice.
+    """
+    body = re.search(rf"enum {enum} {{(.*?)}};", header.read_text(), re.DOTALL)
+    assert body is not None, enum
+    names = re.findall(rf"{enum.upper()}_(\w+),", body[1])
+    return [name.lower() for name in names if name != "COUNT"]
+
+
+def _discard(table: Any, key: bytes) -> None:
+    with contextlib.suppress(KeyError):
+        del table[table.Key.from_buffer_copy(key)]

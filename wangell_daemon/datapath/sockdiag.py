@@ -1,0 +1,93 @@
+"""A listener's queue and its connections, read by netlink's sock_diag in the server's namespace.
+
+Our own few lines and not pyroute2's, for this is on the wake path: 30 us against 1.5 ms.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+from wangell_daemon.datapath.syscalls import in_network_namespace
+
+__all__ = ["Listener"]
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
+_REQUEST = struct.Struct(
+    "=BBBxI"
+)  # the head of struct inet_diag_req_v2; struct inet_diag_sockid follows
+_SOCKET_ID_BYTES = 48
+_MESSAGE = struct.Struct("=BBBB48sIII")  # struct inet_diag_msg up to wqueue
+_REPLY_BYTES = 1 << 16
+
+# include/net/tcp_states.h
+_LISTEN, _TIME_WAIT, _CLOSE = 10, 6, 7
+_LIVE = 0xFFFF & ~(1 << _LISTEN | 1 << _TIME_WAIT | 1 << _CLOSE | 1)
+
+
+class Listener:
+    """The listening sockets of one port in one network namespace. Raises OSError throughout."""
+
+    def __init__(self, namespace: str, port: int) -> None:
+        """`namespace` is a path such as /proc/PID/ns/net."""
+        self._port = port
+        namespace_fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._netlink: socket.socket = in_network_namespace(namespace_fd, _open_netlink)
+        finally:
+            os.close(namespace_fd)
+
+    def room(self) -> int:
+        """How many more connections the accept queue takes; 1 where nothing listens (any more)."""
+        rooms = [backlog - queued for queued, backlog in self._queues()]
+        return max(0, *rooms) if rooms else 1
+
+    def is_listening(self) -> bool:
+        """Whether the port has a listener."""
+        return any(True for _ in self._queues())
+
+    def connections(self) -> int:
+        """How many connections live: also half-open, unaccepted and closing ones."""
+        return sum(1 for _ in self._sockets(_LIVE))
+
+    def close(self) -> None:
+        """Let the namespace go."""
+        self._netlink.close()
+
+    def _queues(self) -> Iterator[tuple[int, int]]:
+        for message in self._sockets(1 << _LISTEN):
+            yield message[6], message[7]  # rqueue: waiting for accept(); wqueue: the backlog
+
+    def _sockets(self, states: int) -> Iterator[tuple[int, ...]]:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            socket_id = struct.pack("!H", self._port).ljust(_SOCKET_ID_BYTES, b"\0")
+            body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, states) + socket_id
+            header = _HEADER.pack(
+                _HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0
+            )
+            self._netlink.send(header + body)
+            yield from self._replies()
+
+    def _replies(self) -> Iterator[tuple[int, ...]]:
+        while True:
+            reply, at = self._netlink.recv(_REPLY_BYTES), 0
+            while at < len(reply):
+                length, kind, _flags, _sequence, _pid = _HEADER.unpack_from(reply, at)
+                if kind == _NLMSG_DONE:
+                    return
+                if kind == _NLMSG_ERROR:
+                    code = -struct.unpack_from("=i", reply, at + _HEADER.size)[0]
+                    raise OSError(code, os.strerror(code))
+                yield _MESSAGE.unpack_from(reply, at + _HEADER.size)
+                at += (length + 3) & ~3
+
+
+def _open_netlink() -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+    netlink.settimeout(1.0)  # the kernel answers within the call; this only bounds the unforeseen
+    return netlink

@@ -1,0 +1,141 @@
+"""The daemon's end of the peer protocol: records come in, reports go out."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from wangell_daemon.settings import Address
+from wangell_proto import (
+    ClientConfig,
+    Event,
+    Lane,
+    LinkDown,
+    LinkUp,
+    MessageAcknowledged,
+    MessageReceived,
+    RecordChanged,
+    TableSynced,
+    aio,
+)
+from wangell_proto.vocabulary import (
+    Report,
+    ServiceRecord,
+    Started,
+    VocabularyError,
+    decode_record,
+    decode_report,
+    encode_report,
+)
+
+__all__ = ["Link", "LinkUser"]
+
+log = logging.getLogger(__name__)
+
+
+class LinkUser(Protocol):
+    """Who is told what comes over the link. Called straight from the socket's reader."""
+
+    def record_changed(self, name: str, record: ServiceRecord | None) -> None:
+        """A record is new, has changed, or (None) was deleted."""
+
+    def table_synced(self) -> None:
+        """The table is whole."""
+
+    def replica_started(self, report: Started) -> None:
+        """The controller says when it started a replica."""
+
+    def link_changed(self, *, is_up: bool) -> None:
+        """A controller answers, or none does."""
+
+    def round_trip(self, seconds: float) -> None:
+        """A message was acknowledged."""
+
+
+class Link:
+    """One link to whichever controller answers."""
+
+    def __init__(self, user: LinkUser) -> None:
+        self._user = user
+        self._client: aio.ClientLink | None = None
+        self._malformed: dict[str, int] = {}
+        self._reactions: dict[type, Callable[..., None]] = {
+            RecordChanged: self._on_record,
+            TableSynced: self._on_synced,
+            MessageReceived: self._on_message,
+            MessageAcknowledged: self._on_acknowledged,
+            LinkUp: self._on_up,
+            LinkDown: self._on_down,
+        }
+
+    async def open(
+        self, *, name: str, controllers: tuple[Address, ...], public_key: bytes, psk: bytes
+    ) -> None:
+        """Begin to look for a controller. Raises OSError where the socket cannot be opened."""
+        config = ClientConfig(
+            name=name, servers=controllers, server_public_key=public_key, psks=(psk,)
+        )
+        self._client = await aio.open_client(config, on_event=self._on_event)
+
+    def report(self, report: Report, *, lane: Lane, replaces: str | None = None) -> None:
+        """Send a report in this very call; while no controller answers, it waits for the next."""
+        assert self._client is not None
+        self._client.send(encode_report(report), lane=lane, replaces=replaces)
+
+    @property
+    def rtt_ns(self) -> int:
+        """Estimated round trip to the controller."""
+        rtt_s = self._client.rtt_s if self._client else None
+        return int((rtt_s or 0.0) * 1e9)
+
+    def drops(self) -> Mapping[str, int]:
+        """Datagrams and messages that were not understood or not believed, by reason."""
+        drops = self._client.drops if self._client else {}
+        return {reason.value: count for reason, count in drops.items()} | self._malformed
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        if self._client is not None:
+            await self._client.close()
+
+    def _on_event(self, event: Event) -> None:
+        reaction = self._reactions.get(type(event))
+        if reaction is not None:
+            reaction(event)
+
+    def _on_record(self, event: RecordChanged) -> None:
+        try:
+            record = None if event.value is None else decode_record(event.value)
+        except VocabularyError as error:
+            self._count_malformed("malformed_record", f"record {event.key}: {error}")
+            return
+        self._user.record_changed(event.key, record)
+
+    def _on_synced(self, event: TableSynced) -> None:
+        log.info("table of epoch %d is whole at version %d", event.epoch, event.version)
+        self._user.table_synced()
+
+    def _on_message(self, event: MessageReceived) -> None:
+        try:
+            report = decode_report(event.body)
+        except VocabularyError as error:
+            self._count_malformed("malformed_report", str(error))
+            return
+        if isinstance(report, Started):
+            self._user.replica_started(report)
+
+    def _on_acknowledged(self, event: MessageAcknowledged) -> None:
+        self._user.round_trip(event.rtt_s)
+
+    def _on_up(self, event: LinkUp) -> None:
+        log.info("linked to controller %s", event.peer)
+        self._user.link_changed(is_up=True)
+
+    def _on_down(self, event: LinkDown) -> None:
+        log.warning("link to controller %s ended: %s", event.peer, event.reason.value)
+        self._user.link_changed(is_up=False)
+
+    def _count_malformed(self, reason: str, what: str) -> None:
+        # Authenticated, so a controller of another version: said once, counted always.
+        if reason not in self._malformed:
+            log.warning("not understood: %s", what)
+        self._malformed[reason] = self._malformed.get(reason, 0) + 1

@@ -1,0 +1,62 @@
+"""The listening sockets of this node's replicas, opened once and kept."""
+
+import contextlib
+import logging
+
+from wangell_daemon.datapath import Listener
+from wangell_daemon.readiness.workload import namespace_of
+
+__all__ = ["Listeners"]
+
+log = logging.getLogger(__name__)
+
+# A replica that cannot be asked counts as busy: missing data is never zero traffic.
+UNKNOWN_CONNECTIONS = 1
+
+
+class Listeners:
+    """Queues and connections by workload and port."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], Listener] = {}
+
+    def heard(self, workload: str, port: int, pid: int) -> None:
+        """Process `pid` of the workload has begun to listen."""
+        with contextlib.suppress(OSError):  # it has ended already
+            self._put(workload, port, f"/proc/{pid}/ns/net")
+
+    def room(self, workload: str, port: int) -> int:
+        """How many connections its queue still takes; 1 where that cannot be read."""
+        try:
+            return self._listener(workload, port).room()
+        except OSError as error:
+            log.warning("reading the queue of %s failed: %s", workload, error)
+            return 1
+
+    def connections(self, workload: str, port: int) -> int:
+        """How many live; a workload of which no process is left has none."""
+        try:
+            return self._listener(workload, port).connections()
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            log.warning("counting the connections of %s failed: %s", workload, error)
+            return UNKNOWN_CONNECTIONS
+
+    def forget(self, workload: str, port: int) -> None:
+        """The replica is gone."""
+        listener = self._open.pop((workload, port), None)
+        if listener is not None:
+            listener.close()
+
+    def _listener(self, workload: str, port: int) -> Listener:
+        if (workload, port) not in self._open:
+            namespace = namespace_of(workload)
+            if namespace is None:
+                raise FileNotFoundError(f"no process is in {workload}")
+            self._put(workload, port, namespace)
+        return self._open[workload, port]
+
+    def _put(self, workload: str, port: int, namespace: str) -> None:
+        self.forget(workload, port)
+        self._open[workload, port] = Listener(namespace, port)

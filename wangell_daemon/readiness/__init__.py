@@ -1,0 +1,1 @@
+"""How the daemon learns that a replica accepts connections: LISTEN, or an answered SYN probe."""

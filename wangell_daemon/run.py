@@ -1,0 +1,155 @@
+"""A daemon's life: open, take over, attach, serve, leave the programs to a successor."""
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import start_http_server
+
+from wangell_daemon.agent import Agent
+from wangell_daemon.cold_start_log import ColdStartLog
+from wangell_daemon.datapath import Datapath, XdpMode
+from wangell_daemon.keys import read_key
+from wangell_daemon.metrics import Metrics
+from wangell_daemon.node import Node
+from wangell_daemon.readiness.probe import Prober
+from wangell_daemon.refusal import Refuser
+from wangell_daemon.settings import Readiness, Settings
+
+__all__ = ["AlreadyServedError", "run"]
+
+log = logging.getLogger(__name__)
+
+LOCK_DIR = Path("/run/wangell-daemon")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class AlreadyServedError(RuntimeError):
+    """Another daemon serves the interface."""
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises DatapathError, KeyFileError, AlreadyServedError."""
+    public_key = read_key(settings.key_dir / "controller.pub")
+    psk = read_key(settings.key_dir / "psk")
+    with _only_daemon_of(settings.interface), contextlib.ExitStack() as leaving:
+        datapath = Datapath(settings.interface)
+        leaving.callback(datapath.close)
+        agent = _agent(settings, datapath, leaving)
+        _serve_metrics(settings, agent, datapath, leaving)
+        _take_over(datapath, agent)
+        agent.on_synced = _notify_ready
+        await agent.link.open(
+            name=settings.node_name,
+            controllers=settings.controllers,
+            public_key=public_key,
+            psk=psk,
+        )
+        agent.beat()
+        _keep_quick()
+        await _stopped()
+        log.info("leaving; %s stays attached and holds for 30 s more", settings.interface)
+        await agent.link.close()
+
+
+def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack) -> Agent:
+    refuser, cold_starts = Refuser(settings.interface), ColdStartLog(settings.cold_start_log)
+    leaving.callback(refuser.close)
+    leaving.callback(cold_starts.close)
+    node = Node(
+        settings.node_name,
+        probes=settings.readiness is not Readiness.LISTEN,
+        adopted=datapath.adopt(),
+    )
+    agent = Agent(
+        node=node,
+        datapath=datapath,
+        refuser=refuser,
+        metrics=Metrics(),
+        cold_starts=cold_starts,
+        clock=BOOT_ID.read_text().strip(),
+        watches_listen=settings.readiness is not Readiness.PROBE,
+    )
+    agent.prober = Prober(interval_s=settings.probe_interval_s, on_answer=agent.probe_answered)
+    leaving.callback(agent.prober.close)
+    return agent
+
+
+def _serve_metrics(
+    settings: Settings, agent: Agent, datapath: Datapath, leaving: contextlib.ExitStack
+) -> None:
+    metrics = agent.metrics
+    metrics.count("xdp_packets", "Packets by why they left the XDP program.", datapath.reasons)
+    metrics.count("datagrams_dropped", "Datagrams not believed, by reason.", agent.link.drops)
+    if settings.metrics_address is None:
+        return
+    host, port = settings.metrics_address
+    server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    leaving.callback(thread.join)
+    leaving.callback(server.server_close)
+    leaving.callback(server.shutdown)
+    log.info("metrics at http://%s:%d/metrics", host, port)
+
+
+def _take_over(datapath: Datapath, agent: Agent) -> None:
+    """Read the rings before anything can be in them, attach, then read what a predecessor left."""
+    loop = asyncio.get_running_loop()
+    for ring in datapath.rings(
+        on_held=agent.held, on_answered=agent.answered, on_listen=agent.listened
+    ):
+        loop.add_reader(ring.map_fd, ring.consume)
+    took_over, mode = datapath.is_taking_over, datapath.attach()
+    verb = "took over" if took_over else "attached to"
+    log.info("%s %s in %s mode", verb, datapath.interface, mode.name.lower())
+    if mode is XdpMode.GENERIC:
+        log.warning("%s: its driver has no native XDP; generic mode is slower", datapath.interface)
+    datapath.drain_predecessor(agent.held)
+
+
+async def _stopped() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def _keep_quick() -> None:
+    """A full collection walks all that was loaded: 10 ms in the middle of somebody's wake."""
+    gc.collect()
+    gc.freeze()
+
+
+def _notify_ready() -> None:
+    """Tell whoever started us (sd_notify) that the table is in and SYNs are held."""
+    address = os.environ.pop("NOTIFY_SOCKET", None)
+    if address is not None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", address.replace("@", "\0", 1))
+
+
+@contextlib.contextmanager
+def _only_daemon_of(interface: str) -> Iterator[None]:
+    """Hold a lock that ends with the process, however it ends. Raises AlreadyServedError."""
+    LOCK_DIR.mkdir(exist_ok=True)
+    # Namespaces have interfaces of the same names.
+    namespace = os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116
+    with (LOCK_DIR / f"{namespace}-{interface}.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise AlreadyServedError(
+                f"another daemon (pid {lock.read().strip()}) serves {interface}; stop it first"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

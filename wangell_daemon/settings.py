@@ -1,0 +1,49 @@
+"""What a daemon is told on its command line, checked."""
+
+import enum
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Address", "Readiness", "Settings", "parse_address", "parse_duration_s"]
+
+Address = tuple[str, int]
+_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+class Readiness(enum.Enum):
+    """How the daemon learns that a replica accepts connections."""
+
+    LISTEN = "listen"  # The tracepoint: sees every server that uses this kernel.
+    PROBE = "probe"  # Half-open SYNs: for servers behind another kernel.
+    BOTH = "both"  # Whichever comes first.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All of it."""
+
+    interface: str
+    node_name: str
+    controllers: tuple[Address, ...]
+    key_dir: Path
+    readiness: Readiness
+    probe_interval_s: float
+    metrics_address: Address | None
+    cold_start_log: Path | None
+
+
+def parse_address(text: str) -> Address:
+    """Read `HOST:PORT`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text!r} is not HOST:PORT, such as 10.46.100.3:7946")
+    return host.strip("[]"), int(port)
+
+
+def parse_duration_s(text: str) -> float:
+    """Read a duration such as 5ms or 1.5s, in seconds. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s|m)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration, such as 500us, 5ms or 1s")
+    return float(match[1]) * _UNITS_S[match[2]]
