@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.helpers import PUBLISHED, manifest
+from tests.controller.helpers import PUBLISHED, manifest
 from wangell_controller.documents import FILE_BYTES_MAX
 from wangell_controller.manifests import ManifestError, read_manifests
 from wangell_controller.model import WangellService, rfc3339

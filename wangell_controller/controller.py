@@ -1,0 +1,296 @@
+"""What users declare, daemons say, the backend tells and the clock brings about, for all services.
+
+Each of them is a plain call that returns at once. `decide` says what follows, `apply` does it.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from wangell_controller.apply import Applier, Link
+from wangell_controller.backends import (
+    Backend,
+    BackendEvent,
+    ReplicaEnded,
+    ReplicaFailed,
+    ReplicaFound,
+    ReplicaStarted,
+    ServicePlaced,
+)
+from wangell_controller.decide import decide
+from wangell_controller.fleet import Fleet
+from wangell_controller.metrics import Metrics, ReportRefusal, WakeResult
+from wangell_controller.model import WangellService
+from wangell_controller.observe import Observed
+from wangell_controller.phases import PhaseInput
+from wangell_controller.services import Service
+from wangell_proto.vocabulary import (
+    Activity,
+    Armed,
+    ColdStart,
+    Listening,
+    Phase,
+    Report,
+    Started,
+    Wake,
+)
+
+__all__ = ["ACTIVATION_MAX", "Controller"]
+
+log = logging.getLogger(__name__)
+
+# A daemon's count may be ahead of ours if our run directory was lost; above this it is nonsense.
+ACTIVATION_MAX = 2**53
+
+
+class Controller:
+    """Owns the services. Give it a backend before anything else."""
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        metrics: Metrics,
+        boot_id: str,
+        activations: Mapping[str, int],
+        activation_timeout_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`activations` are those of an earlier life; `on_change` is called after each change.
+
+        `clock` is CLOCK_MONOTONIC in seconds.
+        """
+        self.services: dict[str, Service] = {}
+        self.fleet = Fleet()
+        self._metrics = metrics
+        self._activations = activations
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._on_change = on_change
+        self._applier = Applier(
+            link=link,
+            metrics=metrics,
+            boot_id=boot_id,
+            activation_timeout_s=activation_timeout_s,
+            clock=clock,
+            on_change=on_change,
+        )
+
+    def use(self, backend: Backend) -> None:
+        """Start and stop replicas by this backend, whose events come to `tell`."""
+        self._backend = self._applier.backend = backend
+
+    # What users declare.
+
+    def declare(self, manifests: Mapping[str, WangellService]) -> None:
+        """Make these the services: new ones come, changed ones follow, all others go."""
+        for key in self.services.keys() - manifests.keys():
+            self._delete(key)
+        for manifest in manifests.values():
+            self._declare(manifest)
+        self._on_change()
+
+    def _declare(self, manifest: WangellService) -> None:
+        service = self.services.get(manifest.key)
+        if service is None:
+            self._create(manifest)
+        elif service.manifest != manifest:
+            self._change(service, manifest)
+        self._backend.declare(manifest)
+
+    def _create(self, manifest: WangellService) -> None:
+        self.services[manifest.key] = Service(
+            manifest=manifest,
+            phase_since=self._clock(),
+            activation=self._activations.get(manifest.key, 0),
+        )
+        log.info("%s: declared", manifest.key)
+
+    def _change(self, service: Service, manifest: WangellService) -> None:
+        before, service.manifest = service.manifest.spec, manifest
+        after = manifest.spec
+        log.info("%s: changed", service.key)
+        if (before.image, before.target_port) != (after.image, after.target_port):
+            reason = "its image or target port was changed"
+            self._applier.apply(service, PhaseInput.CHANGED, reason)
+
+    def _delete(self, key: str) -> None:
+        del self.services[key]
+        self._applier.link.publish(key, None)
+        self._backend.forget(key)
+        self._metrics.forget(key)
+        log.info("%s: deleted", key)
+
+    # What daemons say.
+
+    def link_up(self, peer: str) -> None:
+        """A daemon is linked."""
+        self.fleet.link_up(peer, now=self._clock())
+        log.info("%s: linked", peer)
+
+    def link_down(self, peer: str, reason: str) -> None:
+        """A daemon's link has ended: what it armed it may have forgotten when it comes back."""
+        self.fleet.link_down(peer)
+        for service in self.services.values():
+            service.armed.pop(peer, None)
+            service.unanswered.discard(peer)
+        log.warning("%s: link ended: %s", peer, reason)
+
+    def hear(self, peer: str, report: Report, *, received_ns: int) -> None:
+        """A daemon reports. `received_ns` is CLOCK_MONOTONIC."""
+        if isinstance(report, Activity):
+            self._hear_activity(peer, report)
+            return
+        service = self.services.get(report.service)
+        if service is None:
+            self._metrics.report_refused(ReportRefusal.UNKNOWN_SERVICE)
+            return
+        match report:
+            case Wake():
+                self._hear_wake(peer, service, report, received_ns=received_ns)
+            case Listening():
+                self._hear_listening(peer, service, report)
+            case Armed():
+                self._hear_armed(peer, service, report)
+            case ColdStart():
+                self._hear_cold_start(peer, service, report)
+            case Started():
+                self._metrics.report_refused(ReportRefusal.NOT_FOR_CONTROLLERS)
+
+    def _hear_wake(self, peer: str, service: Service, wake: Wake, *, received_ns: int) -> None:
+        if not 0 <= wake.activation <= ACTIVATION_MAX:
+            self._metrics.report_refused(ReportRefusal.IMPOSSIBLE_ACTIVATION)
+            return
+        service.unanswered.add(peer)
+        result = self._wake(service, wake, received_ns=received_ns)
+        self._applier.answer(service)
+        self._metrics.woken(service.key, result)
+        self._note_request(service, idle_s=0.0)
+
+    def _wake(self, service: Service, wake: Wake, *, received_ns: int) -> WakeResult:
+        if service.phase is Phase.DRAINING:
+            # Whatever drain its daemon knows of: somebody waits, and raising harms nobody.
+            self._applier.apply(service, PhaseInput.WAKE, _syn_to(wake))
+            return WakeResult.KEPT
+        if service.phase is not Phase.COLD or wake.activation < service.activation:
+            return WakeResult.REPEATED
+        service.activation = wake.activation
+        if self._clock() < service.may_start_at:
+            service.is_wake_waiting = True
+            return WakeResult.PUT_OFF
+        service.woken_ns = received_ns
+        self._applier.apply(service, PhaseInput.WAKE, _syn_to(wake))
+        return WakeResult.RAISED
+
+    def _hear_listening(self, peer: str, service: Service, report: Listening) -> None:
+        replicas = {(each.node, each.workload) for each in service.endpoints}
+        if (peer, report.workload) not in replicas:
+            self._metrics.report_refused(ReportRefusal.NOT_ITS_REPLICA)
+        elif report.activation == service.activation:
+            self._applier.apply(service, PhaseInput.LISTENING, f"listens on {peer}")
+
+    def _hear_armed(self, peer: str, service: Service, report: Armed) -> None:
+        if service.phase is Phase.DRAINING and report.activation == service.activation:
+            service.armed[peer] = report.connections
+            self._look(service)
+
+    def _hear_cold_start(self, peer: str, service: Service, report: ColdStart) -> None:
+        self._note_request(service, idle_s=0.0)
+        outcome = _printable(report.outcome)
+        log.info(
+            "%s: cold start seen by %s: %s after %.1f ms, connections: %d",
+            *(service.key, peer, outcome, report.total_s * 1e3, report.clients),
+        )
+
+    def _hear_activity(self, peer: str, report: Activity) -> None:
+        self.fleet.heard(peer, report, now=self._clock())
+        for each in report.services:
+            service = self.services.get(each.service)
+            if service is not None and service.phase is Phase.WARM:
+                self._note_request(service, idle_s=each.idle_s)
+
+    def _note_request(self, service: Service, *, idle_s: float) -> None:
+        moment = self._wall_clock() - max(0.0, idle_s)
+        # Status is written in seconds, and a report's jitter must not look like a request.
+        if service.latest_request is None or moment >= service.latest_request + 1.0:
+            service.latest_request = moment
+            self._on_change()
+
+    # What the backend tells.
+
+    def tell(self, key: str, event: BackendEvent) -> None:
+        """Something happened to a service's replica."""
+        service = self.services.get(key)
+        if service is None:  # Deleted meanwhile.
+            return
+        match event:
+            case ServicePlaced():
+                service.frontends, service.endpoints = event.frontends, event.endpoints
+                self._applier.publish(service)
+            case ReplicaFound():
+                self._adopt(service, event)
+            case _ if event.activation != service.replica:
+                log.debug("%s: of an earlier replica: %s", key, event)
+            case ReplicaStarted():
+                self._start(service, event)
+            case ReplicaFailed():
+                self._applier.apply(service, PhaseInput.START_FAILED, event.reason)
+            case ReplicaEnded():
+                self._applier.apply(service, PhaseInput.ENDED, f"the server {event.reason}")
+
+    def _start(self, service: Service, event: ReplicaStarted) -> None:
+        woken_ns, spawned_ns = service.woken_ns, event.spawned_ns
+        self._applier.started(service, woken_ns=woken_ns, spawned_ns=spawned_ns)
+        self._metrics.replica_started((spawned_ns - woken_ns) / 1e9)
+
+    def _adopt(self, service: Service, event: ReplicaFound) -> None:
+        service.activation = max(service.activation, event.activation)
+        service.replica = event.activation
+        at_ns = event.spawned_ns
+        self._applier.started(service, woken_ns=at_ns, spawned_ns=at_ns)
+        self._applier.apply(service, PhaseInput.FOUND, "an earlier controller's server runs")
+        if event.is_listening:
+            self._applier.apply(service, PhaseInput.LISTENING, "and listens")
+
+    # What the clock says.
+
+    def tick(self) -> None:
+        """Look at every service that is not at rest. Call it each second."""
+        for service in self.services.values():
+            if service.phase is not Phase.COLD or service.is_wake_waiting:
+                self._look(service)
+
+    def _look(self, service: Service) -> None:
+        before = service.decision
+        decision = service.decision = decide(self._observe(service), now=self._clock())
+        if decision.missing and (before is None or before.missing != decision.missing):
+            log.warning("%s: stays %s: %s", service.key, service.phase.value, decision.reason)
+        if decision.happened is not None:
+            service.woken_ns = int(self._clock() * 1e9)
+            self._applier.apply(service, decision.happened, decision.reason)
+
+    def _observe(self, service: Service) -> Observed:
+        nodes = self._backend.nodes
+        watchers = {each.node for each in service.endpoints} or nodes
+        return Observed(
+            phase=service.phase,
+            phase_since=service.phase_since,
+            idle_timeout_s=service.manifest.spec.idle_timeout_s,
+            activation_timeout_s=self._applier.activation_timeout_s,
+            sights=self.fleet.sights(service.key, nodes, now=self._clock()),
+            armed=service.armed,
+            watched_since=self.fleet.watched_since(watchers),
+            is_wake_waiting=service.is_wake_waiting,
+            may_start_at=service.may_start_at,
+        )
+
+
+def _syn_to(wake: Wake) -> str:
+    return f"SYN to {_printable(wake.address)}:{wake.port}"
+
+
+def _printable(words: str) -> str:
+    """A daemon's words for the log, which is read on a terminal: an address has 45 characters."""
+    return ascii(words)[1:-1][:45]
