@@ -1,0 +1,3 @@
+module wangell/deploy/images/helloworld-go
+
+go 1.26

@@ -1,0 +1,80 @@
+"""The caller outside the cluster: curl, sockets whose times a test takes itself, and captures on its link."""
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.cluster.network import INTERFACE
+from tests.cluster.namespaces import Namespaces
+
+# The tests' own bound for a request; a wake takes 0.2 s, and a client's second retry comes after 3 s.
+REQUEST_TIMEOUT_S = 30.0
+SYN = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn"
+
+
+class Capture:
+    """Packets of the client's link, in a file that tcpdump wrote and reads."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def lines(self, expression: str = "") -> list[str]:
+        """The packets that match a filter, one a line, times in seconds since 1970."""
+        command = ["tcpdump", "-nn", "-tt", "-r", str(self.file), expression]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    def count(self, expression: str) -> int:
+        """How many packets match a filter; SYN is one."""
+        return len(self.lines(expression))
+
+
+class Client:
+    """A host on the nodes' segment that is no node."""
+
+    def __init__(self, namespaces: Namespaces, directory: Path) -> None:
+        self.namespaces = namespaces
+        self._directory = directory
+
+    def run(self, *command: str | Path) -> str:
+        """Run a command on the client and return what it prints."""
+        return self.namespaces.run(*command)
+
+    def curl(self, url: str, *options: str, timeout_s: float = REQUEST_TIMEOUT_S) -> str:
+        """The body of a response; RuntimeError for anything but success."""
+        # A proxy in the environment knows nothing of these addresses.
+        fixed = ("--noproxy", "*", "--silent", "--show-error", "--fail", "--max-time", str(timeout_s))
+        return self.run("curl", *fixed, *options, url)
+
+    def connect(
+        self, address: str, port: int, *, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> socket.socket:
+        """A connection from the client: the call takes as long as the handshake."""
+        connection = self.namespaces.open_socket()
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect((address, port))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    @contextlib.contextmanager
+    def capture(self, expression: str = "") -> Iterator[Capture]:
+        """Capture on the client's link while the block runs; read it after the block."""
+        file = self._directory / "capture.pcap"
+        # Immediate mode: nothing waits in a buffer for more to come when the block ends.
+        options = ["-i", INTERFACE, "-n", "-p", "--immediate-mode", "-U", "-Z", "root", "-w", str(file)]
+        command = [*self.namespaces.enter, "tcpdump", *options, expression]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tcpdump:
+            assert tcpdump.stderr is not None, "asked for as a pipe"
+            # It says so once the socket is bound, and not before.
+            if "listening on" not in tcpdump.stderr.readline():
+                raise RuntimeError(f"tcpdump does not start: {tcpdump.stderr.read()}")
+            try:
+                yield Capture(file)
+            finally:
+                tcpdump.terminate()
+                tcpdump.stderr.read()

@@ -1,0 +1,81 @@
+"""What a test says to any Kubernetes: kubectl, apply, wait. The same for our cluster and for a given one."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# kubectl's own commands; one that waits has its own, shorter, and gets to say what it waited for.
+COMMAND_TIMEOUT_S = 120.0
+
+
+class KubectlError(RuntimeError):
+    """kubectl refused; the message is what it said."""
+
+
+class Kubernetes:
+    """A cluster, seen through kubectl."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+
+    def kubectl(
+        self, *arguments: str | Path, text: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> str:
+        """Run kubectl, with `text` as its input, and return what it prints. Raises KubectlError."""
+        done = subprocess.run(
+            [*self._command, *(str(argument) for argument in arguments)],
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        if done.returncode:
+            raise KubectlError(f"kubectl {' '.join(map(str, arguments))}: {done.stderr.strip()}")
+        return done.stdout
+
+    def apply(self, manifest: str | Path, *options: str) -> str:
+        """Apply a manifest: a file, a directory or YAML text. `-k` directories are for kubectl() itself."""
+        if isinstance(manifest, Path):
+            return self.kubectl("apply", "--filename", manifest, *options)
+        return self.kubectl("apply", "--filename=-", *options, text=manifest)
+
+    def delete(self, manifest: str | Path) -> str:
+        """Delete what a manifest names, and wait until it is gone."""
+        if isinstance(manifest, Path):
+            return self.kubectl("delete", "--ignore-not-found", "--filename", manifest)
+        return self.kubectl("delete", "--ignore-not-found", "--filename=-", text=manifest)
+
+    def get(self, resource: str, *options: str) -> Any:
+        """An object, such as deployment/hello, or a list of them, as the API's JSON."""
+        return json.loads(self.kubectl("get", resource, "--output=json", *options))
+
+    def wait_for(
+        self, resource: str, what: str, *options: str, namespace: str = "default", timeout_s: int = 60
+    ) -> None:
+        """Wait by a watch: `what` is create, delete, condition=Ready or jsonpath={.status.phase}=Running."""
+        self.kubectl(
+            "wait",
+            resource,
+            f"--for={what}",
+            f"--namespace={namespace}",
+            f"--timeout={timeout_s}s",
+            *options,
+            timeout_s=timeout_s + 10,
+        )
+
+
+class GivenCluster(Kubernetes):
+    """The cluster of $KUBECONFIG. No nodes to enter, no addresses to announce: those belong to who runs it."""
+
+    def __init__(self) -> None:
+        kubeconfig = os.environ["KUBECONFIG"]
+        kubectl = shutil.which("kubectl")
+        if kubectl is None:
+            raise RuntimeError("KUBECONFIG is set, but there is no kubectl in PATH to use it with")
+        super().__init__([kubectl, f"--kubeconfig={kubeconfig}"])

@@ -1,0 +1,138 @@
+"""Namespaces held open by one sleeping process, and entered with nsenter. They have no name: they end with it."""
+
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.cluster.cgroups import Cgroup
+from tests.cluster.process import JOIN, Process
+
+# A command inside that takes longer hangs; none here does more than set an address or import an image.
+COMMAND_TIMEOUT_S = 120.0
+CLONE_NEWNET = 0x40000000  # <linux/sched.h>
+
+
+class Namespaces:
+    """A network namespace, and for a node a mount, UTS and cgroup namespace too.
+
+    Never a PID namespace: BPF reports pids as the machine counts them, and a daemon that looks them up
+    in its /proc must find them there, as it does on a node.
+    """
+
+    def __init__(self, name: str, kinds: Sequence[str], *, cgroup: Cgroup, log_directory: Path) -> None:
+        self.name = name
+        self.cgroup = cgroup
+        self._kinds = kinds
+        self._log_directory = log_directory
+        self._holder = subprocess.Popen(
+            self._hold_command(),
+            env=os.environ | {"CGROUP_PROCS": " ".join(map(str, cgroup.procs_files))},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._holder.stdout is not None, "asked for as a pipe"
+        with self._holder.stdout as output:
+            if output.readline() != "held\n":
+                raise RuntimeError(f"cannot make namespaces ({', '.join(kinds)}) for {name}")
+        self.run("ip", "link", "set", "lo", "up")
+
+    def _hold_command(self) -> list[str]:
+        flags = [f"--{kind}" for kind in self._kinds]
+        if "mount" in self._kinds:
+            # Mounts of the machine still come in; ours never go out.
+            flags += ["--propagation", "slave"]
+        hold = ["unshare", *flags, "sh", "-c", "echo held; exec sleep infinity >/dev/null"]
+        return ["sh", "-c", JOIN, f"{self.name}-namespaces", *hold]
+
+    @property
+    def pid(self) -> int:
+        """Of the process that holds them."""
+        return self._holder.pid
+
+    @property
+    def netns(self) -> Path:
+        """The network namespace as a file, for setns() and for libraries that take a path."""
+        return Path(f"/proc/{self.pid}/ns/net")
+
+    @property
+    def root(self) -> Path:
+        """The file system as it is seen inside."""
+        return Path(f"/proc/{self.pid}/root")
+
+    @property
+    def enter(self) -> list[str]:
+        """The words before a command that is to run inside."""
+        return ["nsenter", "--target", str(self.pid), *(f"--{kind}" for kind in self._kinds)]
+
+    def run(
+        self, *command: str | Path, text: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> str:
+        """Run a command inside, with `text` as its input, and return what it prints. Raises with what it says."""
+        words = [str(word) for word in command]
+        done = subprocess.run(
+            [*self.enter, *words],
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{self.name}: {' '.join(words)} ({done.returncode}): {done.stderr.strip()}")
+        return done.stdout
+
+    def process(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """A process to start inside; its log goes beside the others."""
+        return Process(
+            name,
+            command,
+            cgroup=self.cgroup,
+            enter=self.enter,
+            log=self._log_directory / f"{name}.log",
+            environment=environment,
+        )
+
+    def open_socket(
+        self,
+        family: socket.AddressFamily = socket.AF_INET,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+    ) -> socket.socket:
+        """A socket of this network namespace, for a test that times what it does itself."""
+        made: list[socket.socket] = []
+
+        def make() -> None:
+            with self.netns.open() as netns:
+                _setns(netns.fileno())
+                made.append(socket.socket(family, kind))
+
+        # Only the thread enters, so the test's own never leaves its namespace, not even when this fails.
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        if not made:
+            raise RuntimeError(f"cannot make a socket in the network namespace of {self.name}")
+        return made[0]
+
+    def reap(self) -> None:
+        """Wait for the holder, which has been killed with its cgroup."""
+        self._holder.wait()
+
+
+def _setns(descriptor: int) -> None:
+    """os.setns came with Python 3.12."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")

@@ -1,0 +1,114 @@
+"""One long-lived process of the cluster: in its cgroup and namespaces, with a log, ended by its pidfd."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.cluster.cgroups import Cgroup
+
+# The shell joins the cgroups before it becomes the command, so nothing is ever started outside them.
+JOIN = 'for file in $CGROUP_PROCS; do echo 0 > "$file" || exit 1; done; unset CGROUP_PROCS; exec "$@"'
+# A component that is asked to stop and does not is not worth waiting for: its disk goes with the cluster.
+STOP_TIMEOUT_S = 10.0
+
+
+class Process:
+    """A component. `start` and `stop` may follow each other; the log is appended to."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        cgroup: Cgroup,
+        enter: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = [*enter, *(str(word) for word in command)]
+        self._cgroup = cgroup
+        self._environment = environment or {}
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the running process; for signals that a test wants to send itself."""
+        assert self._popen is not None, f"{self.name} is not running"
+        return self._popen.pid
+
+    def start(self, *, ready_timeout_s: float | None = None) -> None:
+        """Start it. With a timeout, return once it has said that it is ready, as it would say to systemd."""
+        if ready_timeout_s is None:
+            self._spawn({})
+            return
+        address = self.log.with_suffix(".notify")
+        address.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+            notifications.bind(str(address))
+            self._spawn({"NOTIFY_SOCKET": str(address)})
+            self._wait_ready(notifications, ready_timeout_s)
+        address.unlink()
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL to one that takes too long. Does nothing to one that has ended."""
+        if self._popen is None:
+            return
+        self._popen.send_signal(signal.SIGTERM)
+        try:
+            self._popen.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+        self.reap()
+
+    def kill(self) -> None:
+        """SIGKILL: the crash that a test wants."""
+        assert self._popen is not None, f"{self.name} is not running"
+        self._popen.kill()
+        self.reap()
+
+    def reap(self) -> None:
+        """Wait for one that has been killed."""
+        if self._popen is not None:
+            self._popen.wait()
+            self._popen = None
+
+    def last_lines(self, count: int) -> list[str]:
+        """The end of its log."""
+        return self.log.read_text(errors="replace").splitlines()[-count:] if self.log.exists() else []
+
+    def _spawn(self, more: Mapping[str, str]) -> None:
+        assert self._popen is None, f"{self.name} is running already"
+        procs_files = " ".join(str(file) for file in self._cgroup.procs_files)
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                ["sh", "-c", JOIN, self.name, *self._command],
+                env=os.environ | {"CGROUP_PROCS": procs_files} | self._environment | more,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in the terminal is for the harness, which ends its processes in order.
+                start_new_session=True,
+            )
+
+    def _wait_ready(self, notifications: socket.socket, timeout_s: float) -> None:
+        pidfd = os.pidfd_open(self.pid)
+        try:
+            while True:
+                readable, _, _ = select.select([notifications, pidfd], [], [], timeout_s)
+                if notifications in readable:
+                    if b"READY=1" in notifications.recv(4096):
+                        return
+                else:
+                    self._fail("ended" if readable else f"was not ready in {timeout_s:.0f} s")
+        finally:
+            os.close(pidfd)
+
+    def _fail(self, why: str) -> None:
+        lines = "\n".join(self.last_lines(20))
+        raise RuntimeError(f"{self.name} {why}; the end of {self.log}:\n{lines}")
