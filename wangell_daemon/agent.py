@@ -5,18 +5,21 @@ order. Nothing on the wake path is polled, queued or awaited.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from wangell_daemon.cold_start_log import ColdStartLog, as_sentence
-from wangell_daemon.datapath import Datapath
+from wangell_daemon.datapath import Datapath, Handover
 from wangell_daemon.effects import (
     CountConnections,
     Effect,
     EndColdStart,
+    EndHandOver,
     EndWait,
     ForgetFrontends,
+    HandOver,
     Inject,
     Probe,
     Refuse,
@@ -34,7 +37,7 @@ from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node, RecordRefusedError
 from wangell_daemon.packets import BadFrameError, with_checksums
 from wangell_daemon.readiness.probe import Prober
-from wangell_daemon.readiness.workload import workload_of
+from wangell_daemon.readiness.workload import WorkloadRule
 from wangell_daemon.refusal import Refuser
 from wangell_proto import Lane
 from wangell_proto.vocabulary import (
@@ -53,6 +56,8 @@ log = logging.getLogger(__name__)
 
 # Thirty within what XDP waits for, and what the controller's idle timers need at the finest.
 BEAT_INTERVAL_S = 1.0
+# Well within the 30 s after which the kernel forgets an element.
+RENEW_EVERY_BEATS = 10
 
 
 class Agent:
@@ -63,21 +68,26 @@ class Agent:
         *,
         node: Node,
         datapath: Datapath,
+        handover: Handover,
         refuser: Refuser,
         metrics: Metrics,
         cold_starts: ColdStartLog,
+        workload_rule: WorkloadRule,
         clock: str,
         watches_listen: bool,
     ) -> None:
         self._node = node
         self._datapath = datapath
+        self._handover = handover
         self._refuser = refuser
         self.metrics = metrics
         self._cold_starts = cold_starts
         self._clock = clock
         self._watches_listen = watches_listen
-        self._listeners = Listeners()
+        self._workload_rule = workload_rule
+        self._listeners = Listeners(workload_rule)
         self._loop = asyncio.get_running_loop()
+        self._beats = 0
         self._timer: asyncio.TimerHandle | None = None
         self.link = Link(self)
         self.prober: Prober | None = None
@@ -85,6 +95,8 @@ class Agent:
         self._actions: dict[type, Callable[..., None]] = {
             SetMode: self._set_mode,
             ForgetFrontends: lambda effect: datapath.forget(effect.frontends),
+            HandOver: self._hand_over,
+            EndHandOver: self._end_hand_over,
             Watch: lambda effect: datapath.watch(effect.flow),
             Unwatch: lambda effect: datapath.unwatch(effect.flow),
             Inject: self._inject,
@@ -132,7 +144,9 @@ class Agent:
     def listened(self, event: bytes) -> None:
         """A process of this machine began to listen."""
         listen = parse_listened(event)
-        workload = None if listen.is_loopback else workload_of(listen.pid)
+        if listen.is_loopback:
+            return
+        workload = self._workload_rule.workload_of(listen.pid)
         if workload is None or not self._node.serves(workload, listen.port):
             return
         self._listeners.heard(workload, listen.port, listen.pid)
@@ -190,6 +204,10 @@ class Agent:
         """Each second: XDP may go on holding, and the controller hears how busy services are."""
         self._loop.call_later(BEAT_INTERVAL_S, self.beat)
         self._datapath.beat()
+        self._beats += 1
+        if self._beats % RENEW_EVERY_BEATS == 0:
+            with _logged("renewing handovers"):
+                self._handover.renew()
         self.metrics.waiting(self._node.held)
         now_ns = time.monotonic_ns()
         services = tuple(
@@ -227,15 +245,29 @@ class Agent:
     def _set_mode(self, effect: SetMode) -> None:
         self._datapath.set_service(effect.frontends, slot=effect.slot, mode=effect.mode)
 
+    def _hand_over(self, effect: HandOver) -> None:
+        with _logged("handing over"):
+            for frontend in effect.frontends:
+                self._handover.replace(
+                    frontend, address=effect.address, port=effect.port, is_away=effect.is_away
+                )
+
+    def _end_hand_over(self, effect: EndHandOver) -> None:
+        with _logged("ending a handover"):
+            for frontend in effect.frontends:
+                self._handover.end(frontend)
+
     def _inject(self, effect: Inject) -> None:
         held = effect.held
         frame = with_checksums(held.syn.frame)
-        self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
+        with _logged("injecting"):
+            self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
         self._node.injected(held, now_ns=time.monotonic_ns())
         self.metrics.replayed(effect.service)
 
     def _refuse(self, effect: Refuse) -> None:
-        self._refuser.refuse(effect.held.syn.frame)
+        with _logged("refusing"):
+            self._refuser.refuse(effect.held.syn.frame)
         self.metrics.refused(effect.service)
 
     def _report_wake(self, effect: ReportWake) -> None:
@@ -282,3 +314,12 @@ class Agent:
             clients=ended.clients,
         )
         self.link.report(report, lane=Lane.STATE)
+
+
+@contextlib.contextmanager
+def _logged(doing: str) -> Iterator[None]:
+    """The kernel refused one step; the others must not suffer. An interface may just have gone."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s failed: %s", doing, error)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from wangell_daemon.datapath import DatapathError, detach
+from wangell_daemon.datapath import DatapathError, detach, remove_rules
 from wangell_daemon.keys import KeyFileError
 from wangell_daemon.run import AlreadyServedError, run
 from wangell_daemon.settings import (
@@ -68,6 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _uninstall(arguments: argparse.Namespace) -> int:
     _require_root()
     was_there = detach(arguments.interface)
+    remove_rules()
     what = "detached" if was_there else "nothing of Wangell's was attached to"
     print(f"{what} {arguments.interface}")  # noqa: T201
     return 0

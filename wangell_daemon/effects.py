@@ -11,8 +11,10 @@ __all__ = [
     "CountConnections",
     "Effect",
     "EndColdStart",
+    "EndHandOver",
     "EndWait",
     "ForgetFrontends",
+    "HandOver",
     "Inject",
     "Mode",
     "Probe",
@@ -46,6 +48,24 @@ class SetMode:
 @dataclass(frozen=True, slots=True)
 class ForgetFrontends:
     """Delete them from the map."""
+
+    frontends: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Send new connections to this replica from now on. Comes before the Injects."""
+
+    frontends: tuple[bytes, ...]
+    address: str
+    port: int
+    is_away: bool
+    "On another node"
+
+
+@dataclass(frozen=True, slots=True)
+class EndHandOver:
+    """kube-proxy knows by now, or the replica is going."""
 
     frontends: tuple[bytes, ...]
 
@@ -148,6 +168,8 @@ class EndColdStart:
 Effect = (
     SetMode
     | ForgetFrontends
+    | HandOver
+    | EndHandOver
     | Watch
     | Unwatch
     | Inject

@@ -4,7 +4,7 @@ import contextlib
 import logging
 
 from wangell_daemon.datapath import Listener
-from wangell_daemon.readiness.workload import namespace_of
+from wangell_daemon.readiness.workload import WorkloadRule, pids_of
 
 __all__ = ["Listeners"]
 
@@ -17,13 +17,14 @@ UNKNOWN_CONNECTIONS = 1
 class Listeners:
     """Queues and connections by workload and port."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule: WorkloadRule) -> None:
+        self._rule = rule
         self._open: dict[tuple[str, int], Listener] = {}
 
     def heard(self, workload: str, port: int, pid: int) -> None:
         """Process `pid` of the workload has begun to listen."""
         with contextlib.suppress(OSError):  # it has ended already
-            self._put(workload, port, f"/proc/{pid}/ns/net")
+            self._put(workload, port, pid)
 
     def room(self, workload: str, port: int) -> int:
         """How many connections its queue still takes; 1 where that cannot be read."""
@@ -51,12 +52,12 @@ class Listeners:
 
     def _listener(self, workload: str, port: int) -> Listener:
         if (workload, port) not in self._open:
-            namespace = namespace_of(workload)
-            if namespace is None:
+            pid = next(pids_of(self._rule, workload), None)
+            if pid is None:
                 raise FileNotFoundError(f"no process is in {workload}")
-            self._put(workload, port, namespace)
+            self._put(workload, port, pid)
         return self._open[workload, port]
 
-    def _put(self, workload: str, port: int, namespace: str) -> None:
+    def _put(self, workload: str, port: int, pid: int) -> None:
         self.forget(workload, port)
-        self._open[workload, port] = Listener(namespace, port)
+        self._open[workload, port] = Listener(f"/proc/{pid}/ns/net", port)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "ACK",
     "SYN",
+    "V4_MAPPED",
     "BadFrameError",
     "Syn",
     "client_of",

@@ -15,11 +15,12 @@ from prometheus_client import start_http_server
 
 from wangell_daemon.agent import Agent
 from wangell_daemon.cold_start_log import ColdStartLog
-from wangell_daemon.datapath import Datapath, XdpMode
+from wangell_daemon.datapath import Datapath, Handover, XdpMode
 from wangell_daemon.keys import read_key
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
 from wangell_daemon.readiness.probe import Prober
+from wangell_daemon.readiness.workload import ByNamespace
 from wangell_daemon.refusal import Refuser
 from wangell_daemon.settings import Readiness, Settings
 
@@ -61,6 +62,8 @@ async def run(settings: Settings) -> None:
 
 def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack) -> Agent:
     refuser, cold_starts = Refuser(settings.interface), ColdStartLog(settings.cold_start_log)
+    handover = Handover()
+    leaving.callback(handover.close)
     leaving.callback(refuser.close)
     leaving.callback(cold_starts.close)
     node = Node(
@@ -71,9 +74,11 @@ def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack
     agent = Agent(
         node=node,
         datapath=datapath,
+        handover=handover,
         refuser=refuser,
         metrics=Metrics(),
         cold_starts=cold_starts,
+        workload_rule=ByNamespace(),
         clock=BOOT_ID.read_text().strip(),
         watches_listen=settings.readiness is not Readiness.PROBE,
     )

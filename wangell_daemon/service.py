@@ -11,8 +11,10 @@ from wangell_daemon.effects import (
     CountConnections,
     Effect,
     EndColdStart,
+    EndHandOver,
     EndWait,
     ForgetFrontends,
+    HandOver,
     Inject,
     Mode,
     Probe,
@@ -70,6 +72,7 @@ class Service:
         self._room: Callable[[], int] = lambda: ROOM_UNKNOWN
         self._is_released = False
         self._look_again_ns: int | None = None
+        self._handed_to: Endpoint | None = None
         self.warm_since_ns = 0
 
     @property
@@ -97,7 +100,8 @@ class Service:
 
     def remove(self) -> list[Effect]:
         """The service was deleted."""
-        return [ForgetFrontends(self.frontends), *self._refuse_all("failed")]
+        ended = self._end_hand_over()
+        return [*ended, ForgetFrontends(self.frontends), *self._refuse_all("failed")]
 
     def started(self, *, received_ns: int, spawned_ns: int, rtt_ns: int | None) -> list[Effect]:
         """The controller says when it started the replica."""
@@ -183,14 +187,16 @@ class Service:
 
     def _move_frontends(self, record: ServiceRecord) -> list[Effect]:
         frontends = tuple(frontend_key(each.address, each.port) for each in record.frontends)
+        if frontends == self.frontends:
+            return []
+        ended = self._end_hand_over()
         gone = tuple(each for each in self.frontends if each not in frontends)
-        if frontends != self.frontends:
-            self._mode = None  # some are not in the map yet
+        self._mode = None  # some are not in the map yet
         self.frontends = frontends
-        return [ForgetFrontends(gone)] if gone else []
+        return [*ended, ForgetFrontends(gone)] if gone else ended
 
     def _turned_cold(self, before: ServiceRecord | None) -> list[Effect]:
-        effects: list[Effect] = [*self._set_mode(Mode.HOLD), StopProbe(self.name)]
+        effects = [*self._set_mode(Mode.HOLD), *self._end_hand_over(), StopProbe(self.name)]
         if before is not None and before.phase is Phase.WAKING:
             return effects + self._refuse_all("failed")
         self.held.recall()
@@ -199,7 +205,7 @@ class Service:
     def _turned_waking(self, before: ServiceRecord | None, *, now_ns: int) -> list[Effect]:
         if self._is_released:
             return []
-        effects = self._set_mode(Mode.HOLD)
+        effects = self._set_mode(Mode.HOLD) + self._hand_over()
         if self._heard is not None and now_ns - self._listened_ns <= HEARD_NS_MAX:
             return effects + self._release(now_ns=now_ns)
         # A predecessor may have missed the LISTEN: ask once, after our own watch has begun.
@@ -214,7 +220,8 @@ class Service:
             workloads=tuple(each.workload for each in self._own_endpoints()),
             port=self.record.target_port,
         )
-        return [*self._set_mode(Mode.HOLD), count, *self._report_wake()]
+        hold = [*self._set_mode(Mode.HOLD), *self._end_hand_over()]
+        return [*hold, count, *self._report_wake()]
 
     # Letting in.
 
@@ -225,7 +232,7 @@ class Service:
     def _admit(self, *, now_ns: int, listened_ns: int | None = None) -> list[Effect]:
         if not self._is_released:
             self._is_released, self.warm_since_ns = True, now_ns
-        return self._let_in(now_ns=now_ns, listened_ns=listened_ns)
+        return self._hand_over() + self._let_in(now_ns=now_ns, listened_ns=listened_ns)
 
     def _let_in(self, *, now_ns: int, listened_ns: int | None = None) -> list[Effect]:
         """Flip before replaying: in generic mode a replay passes our own program again."""
@@ -246,6 +253,31 @@ class Service:
             return []
         self._mode = mode
         return [SetMode(self.frontends, self.slot, mode)]
+
+    # Sending on.
+
+    def _hand_over(self) -> list[Effect]:
+        """Point new connections at a replica; set while SYNs are held, off the wake path."""
+        endpoint = self._chosen_endpoint()
+        if endpoint is None or self.record is None or endpoint.is_routed:
+            return self._end_hand_over()
+        if endpoint == self._handed_to:
+            return []
+        self._handed_to = endpoint
+        is_away = endpoint.node != self._node
+        return [HandOver(self.frontends, endpoint.address, self.record.target_port, is_away)]
+
+    def _end_hand_over(self) -> list[Effect]:
+        if self._handed_to is None:
+            return []
+        self._handed_to = None
+        return [EndHandOver(self.frontends)]
+
+    def _chosen_endpoint(self) -> Endpoint | None:
+        """The one that is known to listen, else one of this node: it sees the client's address."""
+        endpoints = [each for each in self.record.endpoints if each.address] if self.record else []
+        endpoints.sort(key=lambda each: (each.workload != self._heard, each.node != self._node))
+        return endpoints[0] if endpoints else None
 
     # Telling the controller.
 

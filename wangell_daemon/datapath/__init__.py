@@ -6,6 +6,7 @@ their ring buffers, injecting frames. What never does: deciding which SYN is hel
 
 from wangell_daemon.datapath.datapath import Datapath
 from wangell_daemon.datapath.errors import DatapathError, ForeignProgramError
+from wangell_daemon.datapath.handover import Handover, remove_rules
 from wangell_daemon.datapath.interface import XdpMode, detach
 from wangell_daemon.datapath.sockdiag import Listener
 
@@ -13,7 +14,9 @@ __all__ = [
     "Datapath",
     "DatapathError",
     "ForeignProgramError",
+    "Handover",
     "Listener",
     "XdpMode",
     "detach",
+    "remove_rules",
 ]

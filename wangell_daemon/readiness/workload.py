@@ -1,30 +1,82 @@
 """Whose LISTEN it is: the workload that a process belongs to.
 
-On one host that is its network namespace, `net:[inode]`. A process can only answer for the
-namespace it is in, and entering another's takes CAP_SYS_ADMIN.
+On one host that is its network namespace, on a Kubernetes node its pod. A process can only answer
+for the one it is in: entering another's namespace or cgroup takes CAP_SYS_ADMIN.
 """
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["namespace_of", "workload_of"]
+__all__ = ["ByCgroup", "ByNamespace", "WorkloadRule", "pids_of"]
 
 PROC = Path("/proc")
 
+_UID = r"(?P<uid>[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})"
+# What follows the kubelet's root, by cgroupfs and by systemd. Matched from there and no deeper: a
+# container can make cgroups of any name below its own.
+_POD_PATH = re.compile(
+    r"/kubepods(?:/(?:burstable|besteffort))?/pod" + _UID + r"(?:/|$)"
+    r"|/kubepods\.slice(?:/kubepods-(?:burstable|besteffort)\.slice)?"
+    r"/kubepods(?:-burstable|-besteffort)?-pod"
+    + _UID.replace("uid", "slice_uid")
+    + r"\.slice(?:/|$)"
+)
 
-def workload_of(pid: int) -> str | None:
-    """Return the process's workload; None if it has ended."""
-    try:
-        return str((PROC / str(pid) / "ns" / "net").readlink())
-    except OSError:
-        return None
+
+class WorkloadRule(Protocol):
+    """How a node names the workload of a process."""
+
+    def workload_of(self, pid: int) -> str | None:
+        """Return the process's workload; None if it has none, or has ended."""
 
 
-def namespace_of(workload: str) -> str | None:
-    """Return a path to the workload's network namespace; None if no process is in it.
+class ByNamespace:
+    """One host: the network namespace, `net:[inode]`."""
 
-    Walks /proc: milliseconds on a full node, so not for the wake path.
+    def workload_of(self, pid: int) -> str | None:
+        """Return the process's workload; None if it has ended."""
+        try:
+            return str((PROC / str(pid) / "ns" / "net").readlink())
+        except OSError:
+            return None
+
+
+class ByCgroup:
+    """A Kubernetes node: the pod's UID, from the cgroup path.
+
+    `root` is the kubelet's --cgroup-root, `/` unless it was set.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = root.rstrip("/")
+
+    def workload_of(self, pid: int) -> str | None:
+        """Return the process's pod UID; None if it is in no pod, or has ended."""
+        try:
+            lines = (PROC / str(pid) / "cgroup").read_text().splitlines()
+        except OSError:
+            return None
+        pods = {self._pod_of(line.split(":", 2)[2]) for line in lines if line.count(":") >= 2}
+        pods.discard(None)
+        # Hierarchies that disagree are not the kubelet's doing.
+        return pods.pop() if len(pods) == 1 else None
+
+    def _pod_of(self, path: str) -> str | None:
+        if not path.startswith(self._root):
+            return None
+        match = _POD_PATH.match(path[len(self._root) :])
+        if match is None:
+            return None
+        return (match["uid"] or match["slice_uid"]).replace("_", "-")
+
+
+def pids_of(rule: WorkloadRule, workload: str) -> Iterator[int]:
+    """Walk the workload's processes.
+
+    Reads all of /proc: milliseconds on a full node, so not for the wake path.
     """
     for process in PROC.iterdir():
-        if process.name.isdigit() and workload_of(int(process.name)) == workload:
-            return str(process / "ns" / "net")
-    return None
+        if process.name.isdigit() and rule.workload_of(int(process.name)) == workload:
+            yield int(process.name)

@@ -43,9 +43,8 @@ def decode(shape: type[T], data: bytes) -> T:
 
 
 def _plain(value: Any) -> Any:
-    shape: Any = type(value)
-    if dataclasses.is_dataclass(shape):
-        return {name: _plain(getattr(value, name)) for name in _hints(shape)}
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in _hints(value.__class__)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, tuple):

@@ -37,6 +37,8 @@ class Endpoint:
     "The name of the node it runs on; a daemon judges only LISTENs of its own node"
     workload: str
     "What the node's daemon reads off the process that listens: a pod UID, or `net:[inode]`"
+    is_routed: bool = False
+    "The node's own proxy sends connections to it by now, so that no handover is needed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,101 @@
+"""The handover: a service's new connections go to its replica before kube-proxy knows of it.
+
+The daemon sets an element, then replays; conntrack pins the connections made meanwhile.
+"""
+
+import contextlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from wangell_daemon.datapath.errors import DatapathError
+from wangell_daemon.datapath.nfnetlink import Nftables, add, delete
+from wangell_daemon.packets import V4_MAPPED, frontend_key
+
+__all__ = ["TIMEOUT_MS", "Handover", "remove_rules"]
+
+RULES = Path(__file__).with_name("handover.nft")
+# Only for a daemon that died: elements are renewed well before, and deleted when they are over.
+TIMEOUT_MS = 30_000
+
+
+class Handover:
+    """The map `handover` of this network namespace. Frontends are bytes, struct frontend."""
+
+    def __init__(self) -> None:
+        """Raises DatapathError where nftables cannot be set up."""
+        _run_nft("-f", str(RULES))
+        self._nftables = Nftables()
+        self._held: dict[bytes, tuple[bytes, ...]] = {}  # frontend -> the messages that add it
+
+    def replace(self, frontend: bytes, *, address: str, port: int, is_away: bool) -> None:
+        """Send the frontend's new connections to this replica from now on. Raises OSError.
+
+        `is_away`: on another node, so masqueraded.
+        """
+        family, key = _family(frontend), _concatenated(frontend)
+        value = _concatenated(frontend_key(address, port))
+        additions = [add(f"handover{family}", key, value=value, timeout_ms=TIMEOUT_MS)]
+        if is_away:
+            additions.append(add(f"away{family}", key, timeout_ms=TIMEOUT_MS))
+        self._put(frontend, tuple(additions))
+
+    def end(self, frontend: bytes) -> None:
+        """kube-proxy knows by now, or the replica is going. Raises OSError."""
+        if self._held.pop(frontend, None) is not None:
+            self._clear(frontend)
+
+    def renew(self) -> None:
+        """Keep all elements from timing out. Raises OSError."""
+        for frontend, additions in self._held.items():
+            self._put(frontend, additions)
+
+    def close(self) -> None:
+        """Close the socket; elements stay for a successor, until they time out."""
+        self._nftables.close()
+
+    def _put(self, frontend: bytes, additions: tuple[bytes, ...]) -> None:
+        """Delete and add in one transaction: adding what is there would refresh nothing."""
+        is_there = self._held.get(frontend) == additions
+        self._held[frontend] = additions
+        deletions = _deletions(frontend)[: len(additions)] if is_there else ()
+        try:
+            self._nftables.commit(*deletions, *additions)
+        except (FileNotFoundError, FileExistsError):
+            # It timed out, pointed elsewhere, or a predecessor left it.
+            self._clear(frontend)
+            self._nftables.commit(*additions)
+
+    def _clear(self, frontend: bytes) -> None:
+        for message in _deletions(frontend):
+            with contextlib.suppress(FileNotFoundError):
+                self._nftables.commit(message)
+
+
+def remove_rules() -> None:
+    """Delete the table with all that is in it, if it is there."""
+    _run_nft("add table inet wangell; delete table inet wangell")
+
+
+def _deletions(frontend: bytes) -> tuple[bytes, ...]:
+    family, key = _family(frontend), _concatenated(frontend)
+    return delete(f"handover{family}", key), delete(f"away{family}", key)
+
+
+def _family(frontend: bytes) -> int:
+    return 4 if frontend.startswith(V4_MAPPED) else 6
+
+
+def _concatenated(frontend: bytes) -> bytes:
+    """As nftables concatenates: each part padded to four bytes."""
+    address = frontend[12:16] if _family(frontend) == 4 else frontend[:16]
+    return address + frontend[16:18] + b"\0\0"
+
+
+def _run_nft(*arguments: str) -> None:
+    nft = shutil.which("nft")
+    if nft is None:
+        raise DatapathError("nft is missing: apt-get install nftables")
+    done = subprocess.run([nft, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DatapathError(f"nft refused: {done.stderr.strip()}")
