@@ -1,0 +1,264 @@
+"""The asyncio adapter: one UDP socket for a client or a server.
+
+The only module with a clock, a socket and random bytes. Everything happens in the call that it
+belongs to: a wake leaves in `send`, an event reaches the callback in the turn that its datagram
+was read. A task or a queue between them would cost each wake a turn of the loop.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wangell_proto.client import Client
+from wangell_proto.config import ClientConfig, ServerConfig
+from wangell_proto.errors import DropReason
+from wangell_proto.events import Address, Event, Lane, MessageId
+from wangell_proto.server import Server
+
+__all__ = ["ClientLink", "PeerView", "ServerLink", "open_client", "open_server"]
+
+# Read at a time before the loop gets its turn: a flood must not starve timers.
+DATAGRAMS_PER_TURN = 64
+# 1,000 peers answering one change at once are 1,000 datagrams of some 2 KiB of kernel memory.
+RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
+SO_RXQ_OVFL = 40
+_OVERFLOWS = struct.Struct("=I")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_OVERFLOWS.size)
+# One more than a datagram may have, so that a longer one is seen to be longer.
+_READ_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerView:
+    """A peer as the server sees it now."""
+
+    address: Address
+    rtt_s: float
+    "Smoothed round-trip time"
+    last_heard_s: float
+    "Since its last datagram"
+
+
+def _open_socket(family: int, bind: Address | None) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        # SO_RCVBUF is silently cut to net.core.rmem_max; root may go beyond it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+        if bind is not None:
+            sock.bind(bind)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _Endpoint:
+    """Moves bytes, times and events between a socket and a core."""
+
+    def __init__(
+        self, core: Client | Server, sock: socket.socket, on_event: Callable[[Any], None]
+    ) -> None:
+        self._core = core
+        self._socket = sock
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._overflows = 0
+        self._is_dispatching = False
+        self._loop.add_reader(sock.fileno(), self._on_readable)
+
+    @property
+    def address(self) -> Address:
+        """The address that the socket is bound to."""
+        return self._socket.getsockname()  # type: ignore[no-any-return]
+
+    @property
+    def drops(self) -> Mapping[DropReason, int]:
+        """Datagrams and messages not used, by reason, since the start."""
+        return self._core.drops
+
+    def _on_readable(self) -> None:
+        now = self._loop.time()
+        receive, core = self._socket.recvmsg, self._core
+        try:
+            for _ in range(DATAGRAMS_PER_TURN):
+                data, ancillary, _, source = receive(_READ_BYTES, _ANCILLARY_BYTES)
+                if ancillary:
+                    self._count_overflows(ancillary)
+                core.receive_datagram(data, source=source, now=now)
+                self._dispatch()
+        except BlockingIOError:
+            pass
+        finally:
+            self._flush(now)
+
+    def _count_overflows(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL:
+                (total,) = _OVERFLOWS.unpack(content[: _OVERFLOWS.size])
+                # The kernel's count is 32 bits wide and wraps.
+                self._core.drops[DropReason.KERNEL_QUEUE_FULL] += (total - self._overflows) % 2**32
+                self._overflows = total
+
+    def _dispatch(self) -> None:
+        if self._is_dispatching:
+            return  # A callback sent something: its events come after the one it is in.
+        self._is_dispatching = True
+        try:
+            next_event, on_event = self._core.next_event, self._on_event
+            while (event := next_event()) is not None:
+                on_event(event)
+        finally:
+            self._is_dispatching = False
+
+    def _flush(self, now: float) -> None:
+        send = self._socket.sendto
+        for datagram, address in self._core.datagrams_to_send(now=now):
+            try:
+                send(datagram, address)
+            except OSError:  # Buffer full, or no route: as if lost on the way, and tried again.
+                self._core.drops[DropReason.SEND_FAILED] += 1
+        deadline = self._core.next_deadline()
+        if deadline is not None and deadline < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = deadline
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        # Deadlines mostly move back; so the timer is left alone and looks again when it rings.
+        self._timer, self._timer_at = None, float("inf")
+        now = self._loop.time()
+        self._core.handle_deadline(now=now)
+        self._dispatch()
+        self._flush(now)
+
+    def _start(self) -> None:
+        self._on_timer()
+
+    def close(self) -> None:
+        """Say goodbye and close the socket. A second call does nothing."""
+        if self._socket.fileno() < 0:
+            return
+        now = self._loop.time()
+        self._core.close(now=now)
+        self._flush(now)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+        self._dispatch()
+
+
+class ClientLink(_Endpoint):
+    """A client on its socket."""
+
+    def __init__(self, core: Client, sock: socket.socket, on_event: Callable[[Any], None]) -> None:
+        super().__init__(core, sock, on_event)
+        self.core = core
+        self._start()
+
+    @property
+    def rtt_s(self) -> float | None:
+        """Smoothed round-trip time to the primary server; None without one."""
+        primary = self.core.primary
+        return primary.channel.rtt.smoothed_s if primary and primary.channel else None
+
+    @property
+    def records(self) -> Mapping[str, bytes]:
+        """The replica of the table."""
+        return self.core.records
+
+    def send(self, body: bytes, *, lane: Lane, replaces: str | None = None) -> MessageId:
+        """Send a message in this very call, or when a link is up. Errors as Client.send."""
+        now = self._loop.time()
+        message_id = self.core.send(body, lane=lane, replaces=replaces, now=now)
+        self._flush(now)
+        return message_id
+
+
+class ServerLink(_Endpoint):
+    """A server on its socket."""
+
+    def __init__(self, core: Server, sock: socket.socket, on_event: Callable[[Any], None]) -> None:
+        super().__init__(core, sock, on_event)
+        self.core = core
+        self._flush_handle: asyncio.Handle | None = None
+        self._start()
+
+    @property
+    def peers(self) -> Mapping[str, PeerView]:
+        """The peers that are linked, by name."""
+        now = self._loop.time()
+        return {
+            name: PeerView(
+                address=link.address,
+                rtt_s=link.channel.rtt.smoothed_s,
+                last_heard_s=now - link.channel.liveness.last_heard_at,
+            )
+            for name, link in self.core.links.items()
+        }
+
+    def send(self, peer: str, body: bytes, *, lane: Lane, replaces: str | None = None) -> MessageId:
+        """Send a message in this very call. Errors as Server.send."""
+        now = self._loop.time()
+        message_id = self.core.send(peer, body, lane=lane, replaces=replaces, now=now)
+        self._flush(now)
+        return message_id
+
+    def set_record(self, key: str, value: bytes) -> None:
+        """Set a record; those set in one turn of the loop leave together. Errors as the core's."""
+        self.core.set_record(key, value)
+        self._flush_soon()
+
+    def delete_record(self, key: str) -> None:
+        """Delete a record; see set_record."""
+        self.core.delete_record(key)
+        self._flush_soon()
+
+    def serve_table(self, *, is_complete: bool) -> None:
+        """Say whether the table is complete and may be followed."""
+        self.core.serve_table(is_complete=is_complete)
+        self._flush_soon()
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Take a higher epoch. Raises LocalProtocolError for a lower one."""
+        self.core.raise_epoch(epoch)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._flush_handle is None:
+            self._flush_handle = self._loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_handle = None
+        if self._socket.fileno() >= 0:
+            self._flush(self._loop.time())
+
+
+async def open_client(config: ClientConfig, on_event: Callable[[Event], None]) -> ClientLink:
+    """Open a client. It dials at once; LinkUp comes to `on_event`, which must not block.
+
+    Raises OSError where there is no socket to be had.
+    """
+    family = socket.AF_INET6 if ":" in config.servers[0][0] else socket.AF_INET
+    core = Client(config, random=os.urandom, now=asyncio.get_running_loop().time())
+    return ClientLink(core, _open_socket(family, None), on_event)
+
+
+async def open_server(
+    config: ServerConfig, bind: tuple[str, int], on_event: Callable[[Event], None]
+) -> ServerLink:
+    """Open a server on an IP address and a UDP port. `on_event` must not block.
+
+    Raises OSError where the address cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
+    core = Server(config, random=os.urandom)
+    return ServerLink(core, _open_socket(family, bind), on_event)
