@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -103,12 +102,8 @@ class Connection:
 
     def rto_ms(self) -> float:
         """Return its retransmission timeout, as `ss -ti` shows it."""
-        shown = subprocess.run(
-            self._namespace.command(["ss", "-tinH", f"sport = :{self.client_port}"]),
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        ss = ["ss", "-tinH", f"sport = :{self.client_port}"]
+        shown = self._namespace.run(ss, check=True).stdout
         found = re.search(r"\brto:([\d.]+)", shown)
         if found is None:
             raise LabError(f"ss shows no connection from port {self.client_port}: {shown!r}")
@@ -174,12 +169,7 @@ class Client:
         url = f"http://{address or self._default[0]}:{port or self._default[1]}/"
         curl = ["curl", "--noproxy", "*", "--silent", "--show-error", "--output", "/dev/null"]
         limits = ["--max-time", f"{timeout_s:g}", "--write-out", "%{json}"]
-        done = subprocess.run(
-            self._namespace.command([*curl, *limits, url]),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = self._namespace.run([*curl, *limits, url])
         if done.returncode != 0:
             raise LabError(f"curl {url}: {done.stderr.strip()}")
         measured = json.loads(done.stdout)

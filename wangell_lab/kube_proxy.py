@@ -4,8 +4,6 @@ The daemon's own handover map comes before it at `dstnat - 10`. As kube-proxy do
 `externalTrafficPolicy: Cluster`, a connection whose pod is on another node is masqueraded.
 """
 
-import subprocess
-
 from wangell_lab.errors import LabError
 from wangell_lab.namespaces import Namespace
 from wangell_lab.topology import Exposure, Topology
@@ -38,13 +36,7 @@ def ruleset(topology: Topology, node: str) -> str:
 
 def load(rules: str, namespace: Namespace) -> None:
     """Load the rules there. Raises LabError with what nft said."""
-    loaded = subprocess.run(
-        namespace.command(["nft", "-f", "-"]),
-        input=rules,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    loaded = namespace.run(["nft", "-f", "-"], given=rules)
     if loaded.returncode != 0:
         raise LabError(f"nft refused the node's DNAT (has the kernel nf_tables?): {loaded.stderr}")
 

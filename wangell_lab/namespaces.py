@@ -7,10 +7,12 @@ never `ip netns exec`, which mounts a fresh /sys and hides tracefs and bpffs fro
 import ctypes
 import os
 import socket
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import netns
 
@@ -74,9 +76,24 @@ class Namespace:
         with self.entered():
             return socket.socket(family, kind, protocol)
 
-    def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the command line that runs `argv` here, as the same process: nsenter execs it."""
-        return ["nsenter", f"--net={self.path}", "--", *argv]
+    def popen(self, argv: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+        """Start a process here; `options` as for subprocess.Popen.
+
+        It is here from its first instruction on: one that `nsenter` brought would for a moment be
+        where nobody looks for it.
+        """
+        with self.entered():
+            return subprocess.Popen(argv, **options)
+
+    def run(
+        self, argv: Sequence[str], *, given: str = "", check: bool = False
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command here with `given` as its input; return its status and output.
+
+        Raises CalledProcessError where it fails and `check` is set.
+        """
+        with self.entered():
+            return subprocess.run(argv, input=given, capture_output=True, text=True, check=check)
 
 
 def _setns(descriptor: int) -> None:

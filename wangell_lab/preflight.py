@@ -11,7 +11,7 @@ __all__ = ["check", "mount_tracefs"]
 
 TRACEFS = Path("/sys/kernel/tracing")
 # Command, and the package of Debian and Ubuntu that brings it.
-COMMANDS = {"nsenter": "util-linux", "nft": "nftables", "curl": "curl", "ss": "iproute2"}
+COMMANDS = {"nft": "nftables", "curl": "curl", "ss": "iproute2"}
 
 
 def check() -> None:

@@ -89,8 +89,8 @@ class Process:
 
     def _spawn(self, environment: Mapping[str, str]) -> None:
         with self.log_path.open("ab") as log:
-            self._popen = subprocess.Popen(
-                self.namespace.command(self.argv),
+            self._popen = self.namespace.popen(
+                self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -94,7 +94,7 @@ class Registry:
 
     def _holder(self, lab_id: str) -> int:
         """Return a pidfd of the lab's maker."""
-        with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+        with suppress(FileNotFoundError, NotADirectoryError, ValueError, ProcessLookupError):
             pid = int((self._directory / lab_id / "lock").read_text())
             holder = os.pidfd_open(pid)
             # The lock is still held, so it is the maker that this descriptor refers to.
