@@ -96,9 +96,7 @@ class _Demo:
         idle_timeout_s = self.settings.idle_timeout_s
         asked_at_s = time.monotonic()
         with self.console.status(f"no request for {idle_timeout_s} s, then it is scaled down ..."):
-            self.lab.controller.wait_for_phase(
-                EXAMPLE.service, "cold", timeout_s=idle_timeout_s + SCALE_DOWN_MARGIN_S
-            )
+            self.lab.wait_until_at_zero(timeout_s=idle_timeout_s + SCALE_DOWN_MARGIN_S)
         waited_s = time.monotonic() - asked_at_s
         left = len(self.lab.server_pids())
         if left:
@@ -125,7 +123,7 @@ def run(settings: Settings, console: Console) -> list[str]:
         console.print(_introduction(settings))
         lab.start_controller(server=settings.server, idle_timeout_s=settings.idle_timeout_s)
         lab.start_daemon(readiness=READINESS[0])
-        lab.controller.wait_for_phase(EXAMPLE.service, "cold", timeout_s=START_TIMEOUT_S)
+        lab.wait_until_at_zero(timeout_s=START_TIMEOUT_S)
         scale_down = demo.story()
         several = [demo.series(READINESS[0])]
         for readiness in READINESS[1:]:

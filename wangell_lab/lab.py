@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from wangell_lab import kube_proxy, preflight, wiring
+from wangell_lab import kube_proxy, preflight, wiring, xdp
 from wangell_lab.capture import Capture, stamping
 from wangell_lab.client import Client
 from wangell_lab.cold_starts import ColdStartLog
@@ -32,6 +32,9 @@ from wangell_lab.topology import EXAMPLE, Exposure, plan
 __all__ = ["Lab"]
 
 T = TypeVar("T")
+
+# A record takes some 1 ms to a daemon; on a machine busy with other labs, 100 ms.
+HOLD_TIMEOUT_S = 5.0
 
 
 class Lab:
@@ -216,6 +219,13 @@ class Lab:
     def end_servers(self) -> int:
         """Kill all that runs in pods and wait until it is gone; return how many it were."""
         return end_all(self._pods())
+
+    def wait_until_at_zero(self, service: str = EXAMPLE.service, *, timeout_s: float) -> None:
+        """Return once the service has no replica and its SYNs are held. Raises LabError."""
+        self.controller.wait_for_replicas(service, 0, timeout_s=timeout_s)
+        exposure = self.topology.exposure(service)
+        node = self.namespace(exposure.announced_by)
+        xdp.wait_until_held(node, exposure, timeout_s=HOLD_TIMEOUT_S)
 
     def metrics(self, of: Controller | Daemon) -> str:
         """Return what Prometheus would scrape there. Raises OSError."""

@@ -16,6 +16,8 @@ from typing import Any
 
 from pyroute2 import netns
 
+from wangell_lab.errors import LabError
+
 __all__ = ["NETNS_DIRECTORY", "Namespace"]
 
 NETNS_DIRECTORY = Path("/run/netns")
@@ -90,10 +92,13 @@ class Namespace:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command here with `given` as its input; return its status and output.
 
-        Raises CalledProcessError where it fails and `check` is set.
+        Raises LabError with what it said where it fails and `check` is set.
         """
         with self.entered():
-            return subprocess.run(argv, input=given, capture_output=True, text=True, check=check)
+            done = subprocess.run(argv, input=given, capture_output=True, text=True, check=False)
+        if check and done.returncode != 0:
+            raise LabError(f"{argv[0]}: status {done.returncode}: {done.stderr.strip()}")
+        return done
 
 
 def _setns(descriptor: int) -> None:

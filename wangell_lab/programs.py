@@ -1,13 +1,13 @@
 """Wangell's two programs as the lab runs them: their command lines, and the files they write."""
 
-import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import yaml
 
 from wangell_lab.cold_starts import ColdStartLog
 from wangell_lab.errors import LabError
@@ -106,28 +106,33 @@ class Controller(Process):
     """A running wangell-controller."""
 
     status_path: Path
-    "Where it writes, at each change, what it knows of its services"
+    "Where it writes, at each change, the manifests with their status"
     metrics_address: tuple[str, int]
 
-    def phase(self, service: str) -> str | None:
-        """Return the service's phase; None where the controller has not told of it yet."""
+    def replicas(self, service: str) -> int | None:
+        """Return how many it asked for; None where it has not told of the service yet."""
         try:
-            told: dict[str, Any] = json.loads(self.status_path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):  # Not there yet, or being written.
+            documents = list(yaml.safe_load_all(self.status_path.read_text()))
+        except FileNotFoundError:
             return None
-        phase: str | None = told.get("services", {}).get(service, {}).get("phase")
-        return phase
+        for document in documents:
+            metadata = document["metadata"]
+            if f"{metadata['namespace']}/{metadata['name']}" == service:
+                replicas: int = document["status"]["replicas"]
+                return replicas
+        return None
 
-    def wait_for_phase(self, service: str, phase: str, *, timeout_s: float) -> None:
-        """Return as soon as the service is in `phase`. Raises LabError with the log's end."""
+    def wait_for_replicas(self, service: str, replicas: int, *, timeout_s: float) -> None:
+        """Return as soon as it asks for so many. Raises LabError with the end of its log."""
 
         def look() -> bool | None:
-            return True if self.phase(service) == phase else None
+            return True if self.replicas(service) == replicas else None
 
+        what = f"{replicas} replicas of {service}"
         try:
-            wait_for(self.status_path, look, timeout_s=timeout_s, what=f"{service} {phase}")
+            wait_for(self.status_path, look, timeout_s=timeout_s, what=what)
         except LabError as error:
-            raise LabError(f"{error}. It is {self.phase(service)}.\n{self.log_tail()}") from None
+            raise LabError(f"{error}, but {self.replicas(service)}:\n{self.log_tail()}") from None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -38,9 +38,9 @@ def wake(lab: Lab, call: Callable[[], Exchange | CurlExchange]) -> Wake:
 
 
 def back_to_zero(lab: Lab, service: str) -> None:
-    """End the service's server, as a crash would, and wait until the service is held again."""
+    """End the service's server, as a crash would, and wait until its SYNs are held again."""
     lab.end_servers()
-    lab.controller.wait_for_phase(service, "cold", timeout_s=COLD_TIMEOUT_S)
+    lab.wait_until_at_zero(service, timeout_s=COLD_TIMEOUT_S)
 
 
 def problem_with(wake: Wake) -> str | None:
