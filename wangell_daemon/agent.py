@@ -260,9 +260,10 @@ class Agent:
     def _inject(self, effect: Inject) -> None:
         held = effect.held
         frame = with_checksums(held.syn.frame)
+        # The call returns when the stack is done with the frame, often with the client's ACK too.
+        self._node.injected(held, now_ns=time.monotonic_ns())
         with _logged("injecting"):
             self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
-        self._node.injected(held, now_ns=time.monotonic_ns())
         self.metrics.replayed(effect.service)
 
     def _refuse(self, effect: Refuse) -> None:

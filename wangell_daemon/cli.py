@@ -1,7 +1,6 @@
 """wangell-daemon: holds the SYNs of services at zero on one node, and replays them."""
 
 import argparse
-import asyncio
 import logging
 import os
 import platform
@@ -48,18 +47,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     _require_root()
-    asyncio.run(
-        run(
-            Settings(
-                interface=arguments.interface,
-                node_name=arguments.node_name,
-                controllers=tuple(arguments.controller),
-                key_dir=arguments.key_dir,
-                readiness=Readiness(arguments.readiness),
-                probe_interval_s=arguments.probe_interval,
-                metrics_address=arguments.metrics_address,
-                cold_start_log=arguments.cold_start_log,
-            )
+    run(
+        Settings(
+            interface=arguments.interface,
+            node_name=arguments.node_name,
+            controllers=tuple(arguments.controller),
+            key_dir=arguments.key_dir,
+            readiness=Readiness(arguments.readiness),
+            probe_interval_s=arguments.probe_interval,
+            metrics_address=arguments.metrics_address,
+            cold_start_log=arguments.cold_start_log,
         )
     )
     return 0

@@ -15,8 +15,8 @@ from wangell_proto import (
     MessageReceived,
     RecordChanged,
     TableSynced,
-    aio,
 )
+from wangell_proto.aio import ClientLink, open_client
 from wangell_proto.vocabulary import (
     Report,
     ServiceRecord,
@@ -56,7 +56,7 @@ class Link:
 
     def __init__(self, user: LinkUser) -> None:
         self._user = user
-        self._client: aio.ClientLink | None = None
+        self._client: ClientLink | None = None
         self._malformed: dict[str, int] = {}
         self._reactions: dict[type, Callable[..., None]] = {
             RecordChanged: self._on_record,
@@ -74,7 +74,7 @@ class Link:
         config = ClientConfig(
             name=name, servers=controllers, server_public_key=public_key, psks=(psk,)
         )
-        self._client = await aio.open_client(config, on_event=self._on_event)
+        self._client = await open_client(config, self._on_event)
 
     def report(self, report: Report, *, lane: Lane, replaces: str | None = None) -> None:
         """Send a report in this very call; while no controller answers, it waits for the next."""
@@ -90,12 +90,12 @@ class Link:
     def drops(self) -> Mapping[str, int]:
         """Datagrams and messages that were not understood or not believed, by reason."""
         drops = self._client.drops if self._client else {}
-        return {reason.value: count for reason, count in drops.items()} | self._malformed
+        return {reason.name.lower(): count for reason, count in drops.items()} | self._malformed
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Say goodbye."""
         if self._client is not None:
-            await self._client.close()
+            self._client.close()
 
     def _on_event(self, event: Event) -> None:
         reaction = self._reactions.get(type(event))

@@ -1,6 +1,5 @@
 """The listening sockets of this node's replicas, opened once and kept."""
 
-import contextlib
 import logging
 
 from wangell_daemon.datapath import Listener
@@ -15,16 +14,17 @@ UNKNOWN_CONNECTIONS = 1
 
 
 class Listeners:
-    """Queues and connections by workload and port."""
+    """Queues and connections by workload and port. Opened when first asked, off the wake path."""
 
     def __init__(self, rule: WorkloadRule) -> None:
         self._rule = rule
         self._open: dict[tuple[str, int], Listener] = {}
+        self._pids: dict[tuple[str, int], int] = {}
 
     def heard(self, workload: str, port: int, pid: int) -> None:
         """Process `pid` of the workload has begun to listen."""
-        with contextlib.suppress(OSError):  # it has ended already
-            self._put(workload, port, pid)
+        self.forget(workload, port)
+        self._pids[workload, port] = pid
 
     def room(self, workload: str, port: int) -> int:
         """How many connections its queue still takes; 1 where that cannot be read."""
@@ -46,18 +46,16 @@ class Listeners:
 
     def forget(self, workload: str, port: int) -> None:
         """The replica is gone."""
+        self._pids.pop((workload, port), None)
         listener = self._open.pop((workload, port), None)
         if listener is not None:
             listener.close()
 
     def _listener(self, workload: str, port: int) -> Listener:
-        if (workload, port) not in self._open:
-            pid = next(pids_of(self._rule, workload), None)
+        key = workload, port
+        if key not in self._open:
+            pid = self._pids.get(key) or next(pids_of(self._rule, workload), None)
             if pid is None:
                 raise FileNotFoundError(f"no process is in {workload}")
-            self._put(workload, port, pid)
-        return self._open[workload, port]
-
-    def _put(self, workload: str, port: int, pid: int) -> None:
-        self.forget(workload, port)
-        self._open[workload, port] = Listener(f"/proc/{pid}/ns/net", port)
+            self._open[key] = Listener(f"/proc/{pid}/ns/net", port)
+        return self._open[key]

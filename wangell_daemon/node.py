@@ -132,7 +132,7 @@ class Node:
         return self._by_frontend.get(frontend_of(flow))
 
     def injected(self, held: HeldSyn, *, now_ns: int) -> None:
-        """An Inject has been carried out."""
+        """An Inject is being carried out."""
         service = self.service_of(held.syn.flow)
         if service is not None:
             service.injected(now_ns=now_ns)

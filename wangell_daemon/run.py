@@ -36,13 +36,18 @@ class AlreadyServedError(RuntimeError):
     """Another daemon serves the interface."""
 
 
-async def run(settings: Settings) -> None:
+def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises DatapathError, KeyFileError, AlreadyServedError."""
     public_key = read_key(settings.key_dir / "controller.pub")
     psk = read_key(settings.key_dir / "psk")
     with _only_daemon_of(settings.interface), contextlib.ExitStack() as leaving:
         datapath = Datapath(settings.interface)
         leaving.callback(datapath.close)
+        asyncio.run(_serve(settings, datapath, public_key=public_key, psk=psk))
+
+
+async def _serve(settings: Settings, datapath: Datapath, *, public_key: bytes, psk: bytes) -> None:
+    with contextlib.ExitStack() as leaving:
         agent = _agent(settings, datapath, leaving)
         _serve_metrics(settings, agent, datapath, leaving)
         _take_over(datapath, agent)
@@ -53,11 +58,11 @@ async def run(settings: Settings) -> None:
             public_key=public_key,
             psk=psk,
         )
+        leaving.callback(agent.link.close)
         agent.beat()
         _keep_quick()
         await _stopped()
         log.info("leaving; %s stays attached and holds for 30 s more", settings.interface)
-        await agent.link.close()
 
 
 def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack) -> Agent:

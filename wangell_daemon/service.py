@@ -140,7 +140,7 @@ class Service:
         return self._release(now_ns=now_ns) if is_waking or self._wake is not None else []
 
     def injected(self, *, now_ns: int) -> None:
-        """An Inject has been carried out."""
+        """An Inject is being carried out."""
         if self._wake is not None and self._wake.timeline.injected_ns is None:
             self._wake.timeline.injected_ns = now_ns
 
