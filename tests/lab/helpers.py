@@ -4,13 +4,15 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 
 from wangell_lab.client import Client, Exchange
+from wangell_lab.cold_starts import ColdStart
 from wangell_lab.namespaces import Namespace
 from wangell_lab.reaper import wait_for_end
+from wangell_lab.wakes import Wake
 
 SYN, SYN_ACK, RST, ACK = 0x02, 0x12, 0x04, 0x10
 MSS = bytes([2, 4, 0x05, 0xB4])
@@ -103,4 +105,41 @@ def an_exchange(*, first_byte_ms: float, client_port: int = 40000, status: int =
         first_byte_ns=int(first_byte_ms * 1_000_000),
         status=status,
         body=b"hello\n",
+    )
+
+
+def a_cold_start(
+    *,
+    listen_ms: float = 20.0,
+    outcome: str = "answered",
+    phases_ms: Mapping[str, float] | None = None,
+) -> ColdStart:
+    """Return a daemon's account, invented: 1 ms of platform around the server's own start."""
+    told = phases_ms or {
+        "detect": 0.1,
+        "notify": 0.2,
+        "start": 0.3,
+        "listen": listen_ms,
+        "replay": 0.25,
+        "handshake": 0.15,
+    }
+    return ColdStart(
+        service="default/serverless-example",
+        activation=1,
+        outcome=outcome,
+        clients=1,
+        total_ms=sum(told.values()) if outcome == "answered" else None,
+        phases_ms=told,
+        first_syn_ns=1,
+        replayed_ns=2,
+        acked_ns=3,
+    )
+
+
+def a_wake(*, listen_ms: float = 20.0, syns: int = 1, status: int = 200) -> Wake:
+    """Return a wake, invented."""
+    return Wake(
+        caller=an_exchange(first_byte_ms=listen_ms + 1.5, status=status),
+        cold_start=a_cold_start(listen_ms=listen_ms),
+        client_syns=syns,
     )
