@@ -7,9 +7,9 @@ A start that fails, a server that ends before it listens, and one that does not 
 one case: the service goes back to Cold with the activation of the failed raise. Daemons see by the
 number that the wake their SYNs wait for was tried, and answer them with RST. The next wake starts
 it again, but not before a back-off that doubles with every failure in a row: clients retry within a
-second, and a server that keeps crashing must not be started at their pace. A wake that comes
-earlier waits. A server that ends while Warm makes the service Cold as well; if it had not been Warm
-for 10 s, that is a failure like the others.
+second, and a server that never comes up must not be started at their pace. A wake that comes
+earlier waits. A server that ends while Warm makes the service Cold as well, but has worked: its
+next wake starts it at once.
 """
 
 import logging
@@ -22,14 +22,12 @@ from wangell_controller.phases import STOPS_REPLICA, PhaseInput, next_phase
 from wangell_controller.services import Service
 from wangell_proto.vocabulary import Phase, Report, ServiceRecord, Started
 
-__all__ = ["BACKOFF_S_MAX", "PROVEN_S", "Applier", "Link"]
+__all__ = ["BACKOFF_S_MAX", "Applier", "Link"]
 
 log = logging.getLogger(__name__)
 
 # Clients' own retries grow as far before they give up.
 BACKOFF_S_MAX = 64.0
-# A server that has been Warm for less has not proved that it works.
-PROVEN_S = 10.0
 
 
 class Link(Protocol):
@@ -69,7 +67,6 @@ class Applier:
         before, after = service.phase, next_phase(service.phase, happened)
         if after is None:
             return
-        lasted_s = self._clock() - service.phase_since
         service.phase, service.phase_since = after, self._clock()
         if happened is PhaseInput.WAKE and after is Phase.WAKING:
             self._begin(service)
@@ -78,7 +75,7 @@ class Applier:
         elif after is Phase.DRAINING:
             service.armed.clear()
         elif after is Phase.COLD:
-            self._end(service, before, happened, lasted_s=lasted_s)
+            self._end(service, before, happened)
         self.publish(service)
         log.info("%s: %s -> %s (%s)", service.key, before.value, after.value, reason)
         self._on_change()
@@ -121,15 +118,12 @@ class Applier:
         now_ns = int(self._clock() * 1e9)
         self.started(service, woken_ns=now_ns, spawned_ns=now_ns)
 
-    def _end(
-        self, service: Service, before: Phase, happened: PhaseInput, *, lasted_s: float
-    ) -> None:
+    def _end(self, service: Service, before: Phase, happened: PhaseInput) -> None:
         service.replica, service.started = None, None
         service.unanswered.clear()
         if happened in STOPS_REPLICA:
             self.backend.stop(service.key)
-        is_failure = before is Phase.WAKING or (before is Phase.WARM and lasted_s < PROVEN_S)
-        if happened is PhaseInput.CHANGED or not is_failure:
+        if before is not Phase.WAKING or happened is PhaseInput.CHANGED:
             service.backoff_s = 0.0
             return
         service.backoff_s = min(max(1.0, 2 * service.backoff_s), BACKOFF_S_MAX)

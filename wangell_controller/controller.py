@@ -69,6 +69,7 @@ class Controller:
         self._clock = clock
         self._wall_clock = wall_clock
         self._on_change = on_change
+        self._is_closing = False
         self._applier = Applier(
             link=link,
             metrics=metrics,
@@ -81,6 +82,10 @@ class Controller:
     def use(self, backend: Backend) -> None:
         """Start and stop replicas by this backend, whose events come to `tell`."""
         self._backend = self._applier.backend = backend
+
+    def close(self) -> None:
+        """Start nothing more: whoever wakes a service now wakes it at the next controller."""
+        self._is_closing = True
 
     # What users declare.
 
@@ -115,6 +120,7 @@ class Controller:
         if (before.image, before.target_port) != (after.image, after.target_port):
             reason = "its image or target port was changed"
             self._applier.apply(service, PhaseInput.CHANGED, reason)
+            service.may_start_at = 0.0  # What failed was the other one.
 
     def _delete(self, key: str) -> None:
         del self.services[key]
@@ -177,7 +183,7 @@ class Controller:
         if service.phase is not Phase.COLD or wake.activation < service.activation:
             return WakeResult.REPEATED
         service.activation = wake.activation
-        if self._clock() < service.may_start_at:
+        if self._is_closing or self._clock() < service.may_start_at:
             service.is_wake_waiting = True
             return WakeResult.PUT_OFF
         service.woken_ns = received_ns
@@ -259,7 +265,8 @@ class Controller:
     def tick(self) -> None:
         """Look at every service that is not at rest. Call it each second."""
         for service in self.services.values():
-            if service.phase is not Phase.COLD or service.is_wake_waiting:
+            is_at_rest = service.phase is Phase.COLD and not service.is_wake_waiting
+            if not is_at_rest and not self._is_closing:
                 self._look(service)
 
     def _look(self, service: Service) -> None:

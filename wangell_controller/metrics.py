@@ -56,7 +56,7 @@ class Metrics:
         )
         self._failures = Counter(
             "wangell_activation_failures",
-            "Activations that ended before the server listened, or soon after.",
+            "Activations that ended before the server listened.",
             (*service, "reason"),
             registry=self.registry,
         )

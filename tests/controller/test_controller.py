@@ -228,7 +228,7 @@ def test_without_a_wake_nothing_starts_after_the_backoff(house: House) -> None:
     assert (house.phase, house.did()) == (Phase.COLD, [])
 
 
-def test_backoff_doubles_up_to_its_bound_and_ends_with_a_server_that_lasts(house: House) -> None:
+def test_backoff_doubles_up_to_its_bound_and_ends_with_a_listen(house: House) -> None:
     waits = []
     for activation in range(1, 10):
         house.wake()
@@ -241,26 +241,19 @@ def test_backoff_doubles_up_to_its_bound_and_ends_with_a_server_that_lasts(house
     house.pass_s(64)
     house.wake()
     house.listening()
-    house.pass_s(10)
     house.controller.tell(KEY, ReplicaEnded(activation=10, reason="exited with 0"))
     house.wake()
     assert house.phase is Phase.WAKING, "it had worked: no wait"
 
 
-def test_a_server_that_dies_soon_after_its_listen_is_not_restarted_at_clients_pace(
-    house: House,
-) -> None:
-    house.warm()
-    house.pass_s(9.9)
+def test_a_wake_that_is_put_off_is_counted(house: House) -> None:
+    house.wake()
     house.controller.tell(KEY, ReplicaEnded(activation=1, reason="killed by SIGSEGV"))
     house.wake()
-    assert house.phase is Phase.COLD
-    assert house.metric(
-        "wangell_wakes_received_total",
-        namespace="default",
-        service="serverless-example",
-        result="put_off",
-    )
+    names = {"namespace": "default", "service": "serverless-example"}
+    for result in ("raised", "put_off"):
+        assert house.metric("wangell_wakes_received_total", **names, result=result) == 1
+    assert house.metric("wangell_wakes_received_total", **names, result="kept") is None
 
 
 def test_the_end_of_an_earlier_replica_does_nothing(house: House) -> None:
@@ -281,6 +274,9 @@ def test_a_server_that_ends_while_warm_makes_it_cold(house: House) -> None:
     house.controller.tell(KEY, ReplicaEnded(activation=1, reason="exited with 0"))
     assert house.phase is Phase.COLD
     assert house.record.phase is Phase.COLD
+    house.wake()
+    assert house.phase is Phase.WAKING, "it has worked: its next wake starts it at once"
+    assert _failures(house, "ended") is None
 
 
 # --- Going down ------------------------------------------------------------------------------

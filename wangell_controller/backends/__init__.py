@@ -2,7 +2,7 @@
 
 A backend knows how a replica comes to be (a process here, a Deployment in Kubernetes) and nothing
 of phases, daemons or the protocol. It is told what to do by plain calls that return at once, and
-tells what happened by one callback, which it may call before such a call has returned.
+tells what happened by one callback.
 """
 
 from collections.abc import Callable
@@ -89,7 +89,8 @@ class Backend(Protocol):
     def start(self, key: str, activation: int) -> None:
         """Begin a replica at once: this is the wake path, nothing may be waited for.
 
-        Tells ReplicaStarted or ReplicaFailed. Where one runs already it tells of that one.
+        Tells ReplicaStarted, perhaps before it returns, or ReplicaFailed, never before. Where a
+        replica runs already it tells of that one.
         """
 
     def stop(self, key: str) -> None:

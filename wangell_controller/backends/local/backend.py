@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,7 @@ class LocalBackend:
         stop_grace_s: float,
     ) -> None:
         """Find what an earlier controller with the same run directory left running."""
+        _keep_descriptors()
         self._loop = asyncio.get_running_loop()
         self._run_dir = run_dir
         self._tell = tell
@@ -135,6 +137,12 @@ class LocalBackend:
         os.close(self._nothing)
         self._home.close()
 
+    def hurry(self) -> None:
+        """Kill what is being stopped, its grace or not."""
+        for slot in self._slots.values():
+            if slot.replica is not None and slot.kill_timer is not None:
+                slot.replica.signal(signal.SIGKILL)
+
     def _spawn(self, key: str, slot: _Slot, activation: int) -> None:
         launch = self._launches[key]
         try:
@@ -149,8 +157,11 @@ class LocalBackend:
                 nothing=self._nothing,
             )
         except OSError as error:
-            reason = f"{launch.command[0]}: {error.strerror}"
-            self._tell(key, ReplicaFailed(activation=activation, reason=reason))
+            failed = ReplicaFailed(
+                activation=activation, reason=f"{launch.command[0]}: {error.strerror}"
+            )
+            # A failure can wait until start() has returned and its caller has finished.
+            self._loop.call_soon(self._tell, key, failed)
             return
         self._watch(key, slot, replica)
         self._tell(key, ReplicaStarted(activation=activation, spawned_ns=replica.spawned_ns))
@@ -193,6 +204,14 @@ class LocalBackend:
                 is_listening=is_listening(found.replica.pid, launch.target_port),
             ),
         )
+
+
+def _keep_descriptors() -> None:
+    """What this process inherited itself (a shell's pipes, a socket) is not for its servers."""
+    for entry in Path("/proc/self/fd").iterdir():
+        if int(entry.name) > 2:
+            with suppress(OSError):  # The listing's own.
+                os.set_inheritable(int(entry.name), False)
 
 
 def _end(found: Found) -> None:

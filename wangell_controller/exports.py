@@ -1,0 +1,59 @@
+"""What Prometheus reads off the other parts at each scrape.
+
+A scrape has its own thread: `list` and `frozenset` of a dict are one step of the interpreter each,
+so what they give is whole.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from wangell_controller.backends import Backend
+from wangell_controller.controller import Controller
+from wangell_controller.link import ProtocolLink
+from wangell_controller.metrics import Metrics
+from wangell_proto.vocabulary import Phase
+
+__all__ = ["export"]
+
+
+def export(
+    metrics: Metrics, *, controller: Controller, backend: Backend, link: ProtocolLink
+) -> None:
+    """Let `metrics` tell of these."""
+    metrics.count(
+        "datagrams_dropped",
+        "Datagrams and messages that were not believed or not used.",
+        "reason",
+        lambda: link.drops,
+    )
+    metrics.gauge("services", "Services by phase.", "phase", lambda: _phases(controller))
+    metrics.gauge(
+        "daemons",
+        "Daemons that are linked, and that are expected but are not.",
+        "kind",
+        lambda: _daemons(controller.fleet.linked, backend.nodes),
+    )
+    metrics.gauge(
+        "scale_down_blocked_services",
+        "Services that stay up only because the node's daemon does not report.",
+        "node",
+        lambda: _blocked(controller),
+    )
+
+
+def _phases(controller: Controller) -> Mapping[str, int]:
+    found = Counter(service.phase for service in list(controller.services.values()))
+    return {phase.value: found[phase] for phase in Phase}
+
+
+def _daemons(linked: frozenset[str], expected: frozenset[str]) -> Mapping[str, int]:
+    return {"linked": len(linked), "missing": len(expected - linked)}
+
+
+def _blocked(controller: Controller) -> Mapping[str, int]:
+    return Counter(
+        node
+        for service in list(controller.services.values())
+        if service.decision is not None and service.phase is not Phase.COLD
+        for node in service.decision.missing
+    )

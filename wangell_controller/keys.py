@@ -1,0 +1,78 @@
+"""The keys of the peer protocol: one line of base64 a file, 32 bytes each."""
+
+import base64
+import binascii
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+__all__ = ["KeyFileError", "Keys", "generate_keys", "read_keys"]
+
+KEY_BYTES = 32
+PRIVATE, PUBLIC, SHARED = "controller.key", "controller.pub", "psk"
+
+
+class KeyFileError(ValueError):
+    """A key file is missing, is no key, or would be overwritten. The message has the remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """A controller's."""
+
+    private_key: bytes = field(repr=False)
+    "X25519: whoever holds it can pose as the controller"
+    psk: bytes = field(repr=False)
+    "Pre-shared with all daemons: it admits, and proves nothing else"
+
+
+def generate_keys(directory: Path) -> list[Path]:
+    """Write a private key, its public half for the daemons, and a pre-shared key.
+
+    Raises KeyFileError where one of them is there already, and writes none then.
+    """
+    private = X25519PrivateKey.generate()
+    contents = {
+        PRIVATE: private.private_bytes_raw(),
+        PUBLIC: private.public_key().public_bytes_raw(),
+        SHARED: secrets.token_bytes(KEY_BYTES),
+    }
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths = [directory / name for name in contents]
+    for path in paths:
+        if path.exists():
+            raise KeyFileError(
+                f"{path} is there already, and daemons may trust it: remove it first, or choose"
+                " another directory"
+            )
+    for path, key in zip(paths, contents.values(), strict=True):
+        _write(path, key)
+    return paths
+
+
+def read_keys(directory: Path) -> Keys:
+    """Return the keys that a controller needs. Raises KeyFileError."""
+    return Keys(private_key=_read(directory / PRIVATE), psk=_read(directory / SHARED))
+
+
+def _write(path: Path, key: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 (a descriptor)
+        file.write(base64.b64encode(key).decode("ascii") + "\n")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        key = base64.b64decode(path.read_text().strip(), validate=True)
+    except OSError as error:
+        raise KeyFileError(
+            f"{path}: {error.strerror}: make keys with `wangell-controller keygen {path.parent}`"
+        ) from error
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise KeyFileError(f"{path}: not a key: expected one line of base64") from error
+    if len(key) != KEY_BYTES:
+        raise KeyFileError(f"{path}: not a key: {len(key)} bytes, expected {KEY_BYTES}")
+    return key

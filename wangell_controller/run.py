@@ -1,0 +1,210 @@
+"""A controller's life: read, adopt what a predecessor left, serve, stop the servers, leave."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prometheus_client import start_http_server
+
+from wangell_controller.backends.local import Launch, LocalBackend, LocalSettings, plan
+from wangell_controller.controller import Controller
+from wangell_controller.exports import export
+from wangell_controller.keys import Keys, read_keys
+from wangell_controller.link import ProtocolLink
+from wangell_controller.manifests import ManifestError, read_manifests, read_model
+from wangell_controller.metrics import Metrics
+from wangell_controller.model import WangellService
+from wangell_controller.notes import Notes
+from wangell_controller.run_directory import RunDirectory
+from wangell_controller.settings import Address, Settings
+from wangell_controller.status import StatusFile
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TICK_S = 1.0
+# Ticks between two looks at the peers' round trips: as often as anybody scrapes.
+MEASURE_TICKS = 5
+# A scrape has its own thread, and would keep the interpreter for 5 ms while a wake waits.
+SWITCH_INTERVAL_S = 0.0002
+
+
+class _Declared(NamedTuple):
+    """What the files say."""
+
+    services: dict[str, WangellService]
+    launches: dict[str, Launch]
+    stop_grace_s: float
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ManifestError, KeyFileError, RunDirectoryError, and OSError where an address cannot be
+    had. Whatever is raised later leaves the servers running, for a successor to adopt.
+    """
+    keys = read_keys(settings.key_dir)
+    declared = _read(settings)
+    with contextlib.ExitStack() as leaving:
+        run_directory = RunDirectory(settings.run_dir)
+        leaving.callback(run_directory.close)
+        life = _Life(settings, run_directory, declared)
+        await life.begin(keys)
+        if settings.metrics_address is not None:
+            _serve_metrics(life.metrics, settings.metrics_address, leaving)
+        _keep_quick()
+        _notify_ready()
+        await life.until_stopped()
+        await life.end()
+
+
+def _read(settings: Settings) -> _Declared:
+    services = read_manifests(settings.manifests)
+    local = read_model(settings.local, LocalSettings)
+    launches = plan(local, services, origin=settings.local)
+    return _Declared(services, launches, local.stop_grace_s)
+
+
+class _Life:
+    """The parts, and what drives them: signals and the tick."""
+
+    def __init__(
+        self, settings: Settings, run_directory: RunDirectory, declared: _Declared
+    ) -> None:
+        self.metrics = Metrics()
+        self._settings = settings
+        self._services = declared.services
+        self._epoch = run_directory.next_epoch()
+        status = StatusFile(settings.status_file) if settings.status_file else None
+        self._notes = Notes(run_directory, status)
+        self._link = ProtocolLink(self.metrics)
+        self._controller = self._link.user = Controller(
+            link=self._link,
+            metrics=self.metrics,
+            boot_id=BOOT_ID.read_text().strip(),
+            activations=self._notes.activations,
+            activation_timeout_s=settings.activation_timeout_s,
+            on_change=self._notes.write_soon,
+        )
+        self._backend = LocalBackend(
+            declared.launches,
+            run_dir=run_directory.path,
+            tell=self._controller.tell,
+            stop_grace_s=declared.stop_grace_s,
+        )
+        self._controller.use(self._backend)
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._reload: asyncio.Task[None] | None = None
+        self._ticks = 0
+
+    async def begin(self, keys: Keys) -> None:
+        """Take the services over, then let daemons in."""
+        self._loop.set_exception_handler(self._on_exception)
+        self._controller.declare(self._services)
+        self._backend.end_orphans()
+        self._notes.recall(self._controller.services)
+        export(self.metrics, controller=self._controller, backend=self._backend, link=self._link)
+        await self._link.open(
+            bind=self._settings.listen,
+            private_key=keys.private_key,
+            psk=keys.psk,
+            epoch=self._epoch,
+        )
+        log.info("serving daemons at %s:%d", *self._link.address)
+        self._tick()
+
+    async def until_stopped(self) -> None:
+        """Serve. Raises what went wrong, if that is why it ends."""
+        self._on_signals(signal.SIGTERM, signal.SIGINT, call=self._stop.set)
+        self._on_signals(signal.SIGHUP, call=self._reload_soon)
+        await self._stop.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def end(self) -> None:
+        """Stop every server, tell the daemons, write the last notes. A second signal hurries."""
+        log.info("stopping the servers and leaving")
+        self._on_signals(signal.SIGTERM, signal.SIGINT, call=self._backend.hurry)
+        self._controller.close()
+        await self._backend.aclose()
+        await asyncio.sleep(0)  # The records of what has ended leave with this turn of the loop.
+        self._link.close()
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        self._notes.write()
+
+    def _on_signals(self, *numbers: signal.Signals, call: Callable[[], None]) -> None:
+        for number in numbers:
+            self._loop.add_signal_handler(number, call)
+
+    def _tick(self) -> None:
+        self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+        self._controller.tick()
+        if self._ticks % MEASURE_TICKS == 0:
+            self._link.measure()
+        self._ticks += 1
+
+    def _reload_soon(self) -> None:
+        if self._reload is None or self._reload.done():
+            self._reload = self._loop.create_task(self._reread())
+        else:
+            self._reload.add_done_callback(lambda _: self._reload_soon())
+
+    async def _reread(self) -> None:
+        """Read the files in a thread, for wakes do not wait for YAML; then follow them."""
+        try:
+            declared = await asyncio.to_thread(_read, self._settings)
+        except (ManifestError, OSError) as error:
+            log.error("the files are not right, and change nothing:\n%s", error)  # noqa: TRY400
+            self.metrics.reload_failed()
+            return
+        self._backend.replan(declared.launches, stop_grace_s=declared.stop_grace_s)
+        self._controller.declare(declared.services)
+        log.info("read the files again: %d services", len(declared.services))
+
+    def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A part has failed: end, so that whoever started us starts us again."""
+        loop.default_exception_handler(context)
+        self._failure = context.get("exception") or RuntimeError(context["message"])
+        self._stop.set()
+
+
+def _serve_metrics(metrics: Metrics, address: Address, leaving: contextlib.ExitStack) -> None:
+    host, port = address
+    try:
+        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    except OSError as error:
+        reason = f"metrics cannot be served at {host}:{port}: {error.strerror}"
+        raise OSError(error.errno, reason) from error
+    leaving.callback(thread.join)
+    leaving.callback(server.server_close)
+    leaving.callback(server.shutdown)
+    log.info("metrics at http://%s:%d/metrics", host, server.server_port)
+
+
+def _keep_quick() -> None:
+    """A full collection walks all that was loaded: 10 ms in the middle of somebody's wake."""
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+def _notify_ready() -> None:
+    """Tell whoever started us (sd_notify) that daemons are served."""
+    address = os.environ.pop("NOTIFY_SOCKET", None)
+    if address is not None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", address.replace("@", "\0", 1))
