@@ -29,11 +29,11 @@ def script(text: str) -> list[str]:
     return ["sh", "-c", text]
 
 
-def settings(netns: Path, *names: str, **changes: Any) -> LocalSettings:
+def settings(pod: Path, *names: str, **changes: Any) -> LocalSettings:
     """A local file in which every named service is started alike."""
     entry = {
         "command": SLEEPER,
-        "netns": str(netns),
+        "netns": str(pod),
         "address": "10.244.0.5",
         "node": "node1",
         "frontend": "10.46.100.105",
