@@ -127,6 +127,8 @@ class Agent:
             self.metrics.dropped("no_room_or_service")
             return
         self._carry_out(effects)
+        # Now, while the server starts, and not when it listens.
+        held.ready_frame = with_checksums(held.syn.frame)
         service = self._node.service_of(held.syn.flow)
         if service is not None:
             self.metrics.held(service.name)
@@ -259,7 +261,7 @@ class Agent:
 
     def _inject(self, effect: Inject) -> None:
         held = effect.held
-        frame = with_checksums(held.syn.frame)
+        frame = held.ready_frame or with_checksums(held.syn.frame)
         # The call returns when the stack is done with the frame, often with the client's ACK too.
         self._node.injected(held, now_ns=time.monotonic_ns())
         with _logged("injecting"):

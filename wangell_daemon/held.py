@@ -32,6 +32,8 @@ class HeldSyn:
     "XDP saw the newest"
     ifindex: int
     rx_queue: int
+    ready_frame: bytes | None = None
+    "The frame with its checksums whole, once somebody had the time to make it"
     injections: int = 0
     due_ns: int = 0
     "When something happens to it next; only once injected"

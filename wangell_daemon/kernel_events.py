@@ -1,16 +1,16 @@
 """What the programs put into their ring buffers, as values. The shapes are ebpf/structs.h."""
 
-import ipaddress
 import struct
 from dataclasses import dataclass
 
 from wangell_daemon.held import HeldSyn
-from wangell_daemon.packets import FLOW_BYTES, parse_syn
+from wangell_daemon.packets import FLOW_BYTES, V4_MAPPED, parse_syn
 
 __all__ = ["Answered", "Listened", "parse_answered", "parse_held", "parse_listened"]
 
 _HELD = struct.Struct("=QIII")  # struct held_syn, without its frame
 _ANSWERED = struct.Struct(f"=Q{FLOW_BYTES}sI")  # struct answered
+_LOOPBACK6 = bytes(15) + b"\x01"
 _LISTENED = struct.Struct("=QIHH16s")  # struct listened
 
 
@@ -56,6 +56,5 @@ def parse_answered(event: bytes) -> Answered:
 def parse_listened(event: bytes) -> Listened:
     """Read struct listened."""
     seen_ns, pid, port, _family, address = _LISTENED.unpack_from(event)
-    bound = ipaddress.IPv6Address(address)
-    is_loopback = (bound.ipv4_mapped or bound).is_loopback
+    is_loopback = address[12] == 127 if address.startswith(V4_MAPPED) else address == _LOOPBACK6
     return Listened(seen_ns=seen_ns, pid=pid, port=port, is_loopback=is_loopback)

@@ -295,7 +295,8 @@ class Service:
             sequence=next(iter(self.held)).syn.sequence,
             activation=record.activation,
         )
-        return [ReportWake(wake), *self._probe(is_once=False, wanted=False)]
+        # The handover costs nothing here: the controller has the wake by now, and we would wait.
+        return [ReportWake(wake), *self._hand_over(), *self._probe(is_once=False, wanted=False)]
 
     def _report_listening(self) -> list[Effect]:
         record = self.record

@@ -42,8 +42,9 @@ class Handover:
 
     def end(self, frontend: bytes) -> None:
         """kube-proxy knows by now, or the replica is going. Raises OSError."""
-        if self._held.pop(frontend, None) is not None:
-            self._clear(frontend)
+        additions = self._held.pop(frontend, ())
+        if additions:
+            self._delete(frontend, count=len(additions))
 
     def renew(self) -> None:
         """Keep all elements from timing out. Raises OSError."""
@@ -56,17 +57,23 @@ class Handover:
 
     def _put(self, frontend: bytes, additions: tuple[bytes, ...]) -> None:
         """Delete and add in one transaction: adding what is there would refresh nothing."""
-        is_there = self._held.get(frontend) == additions
+        before = self._held.get(frontend, ())
         self._held[frontend] = additions
-        deletions = _deletions(frontend)[: len(additions)] if is_there else ()
         try:
-            self._nftables.commit(*deletions, *additions)
+            self._nftables.commit(*_deletions(frontend)[: len(before)], *additions)
         except (FileNotFoundError, FileExistsError):
-            # It timed out, pointed elsewhere, or a predecessor left it.
+            # It timed out, or a predecessor left it.
             self._clear(frontend)
             self._nftables.commit(*additions)
 
+    def _delete(self, frontend: bytes, *, count: int) -> None:
+        try:
+            self._nftables.commit(*_deletions(frontend)[:count])
+        except FileNotFoundError:  # it timed out
+            self._clear(frontend)
+
     def _clear(self, frontend: bytes) -> None:
+        """Delete one by one. A refused transaction costs 6 ms in the kernel: only when needed."""
         for message in _deletions(frontend):
             with contextlib.suppress(FileNotFoundError):
                 self._nftables.commit(message)
