@@ -5,25 +5,41 @@ from typing import Protocol
 
 from wangell_proto.channel import Channel
 from wangell_proto.config import Timers
-from wangell_proto.constants import DELIVERY_WINDOW
+from wangell_proto.constants import CHUNKS_OUTSTANDING_MAX, DELIVERY_WINDOW
 from wangell_proto.errors import DropReason
-from wangell_proto.events import Address, Lane, LinkEnd
-from wangell_proto.feed import CHUNKS_OUTSTANDING_MAX, Feed
+from wangell_proto.events import Address, LinkEnd
+from wangell_proto.feed import Feed
 from wangell_proto.handshake import Greeting
 from wangell_proto.keys import TrafficKeys
 from wangell_proto.outbox import Message, Outbox
 from wangell_proto.reassembly import Reassembler, ReassemblyBudget
 from wangell_proto.states import LinkInput, LinkMachine, LinkState
 from wangell_proto.window import SlidingWindow
-from wangell_proto.wire import Frame, Kind
+from wangell_proto.wire import Farewell, Frame, Kind
 
 __all__ = ["AcceptedLink", "Accepter", "Peer"]
 
 _FROM_CLIENTS = frozenset({Kind.WAKE, Kind.STATE, Kind.BULK, Kind.SUBSCRIBE})
+# The first answer is not timed, so nothing measures the way yet: a LAN's guess.
+FIRST_RTT_S = 0.001
+_ENDS = {
+    Farewell.SILENCE: LinkEnd.UNHEARD,
+}
 
 
 class Peer:
     """What a server knows of one run of a peer's process; it outlives links."""
+
+    __slots__ = (
+        "incarnation",
+        "last_attempt",
+        "link",
+        "name",
+        "our_incarnation",
+        "outbox",
+        "static",
+        "window",
+    )
 
     def __init__(self, greeting: Greeting, static: bytes, incarnation: bytes) -> None:
         self.name = greeting.name
@@ -60,6 +76,12 @@ class Accepter(Protocol):
     def on_end(self, link: "AcceptedLink", reason: LinkEnd, *, was_up: bool, now: float) -> None:
         """Learn that the link is over."""
 
+    def on_malformed(self, link: "AcceptedLink") -> None:
+        """Learn that the peer sent what the protocol does not allow."""
+
+    def on_farewell(self, link: "AcceptedLink", datagram: bytes) -> None:
+        """Send a last datagram of a link."""
+
     def heartbeat_fields(self) -> tuple[int, int, int, bytes]:
         """Return epoch, flags, table version and digest."""
 
@@ -72,14 +94,18 @@ class AcceptedLink:
 
     __slots__ = (
         "_chunks",
+        "_keys_since",
+        "_rekey_by",
         "_server",
         "address",
         "channel",
+        "credential",
+        "drops",
         "feed",
+        "last_attempt",
         "machine",
         "made_at",
         "peer",
-        "scheduled_at",
         "session",
     )
 
@@ -91,32 +117,34 @@ class AcceptedLink:
         address: Address,
         session: int,
         peer_session: int,
+        attempt: int,
+        credential: bytes,
         keys: TrafficKeys,
-        rtt_s: float,
         now: float,
     ) -> None:
         self._server = server
+        self.drops = server.drops
         self.peer = peer
         self.address = address
         self.session = session
+        self.last_attempt = attempt
+        self.credential = credential
         self.made_at = now
         self.feed: Feed | None = None
         self._chunks: list[Message] = []
         self.machine = LinkMachine(LinkState.PROVING)
-        # When the server will look at this link again; kept by the server.
-        self.scheduled_at = float("inf")
+        self._keys_since = 0  # The packet number at which the present keys began.
+        self._rekey_by = now + 2 * server.timers.rekey_after_s
         self.channel = Channel(
             self,
-            address=address,
             session=peer_session,
             keys=keys,
             outbox=peer.outbox,
             window=peer.window,
             reassembler=Reassembler(server.budget),
-            drops=server.drops,
             random=server.random,
             timers=server.timers,
-            rtt_s=rtt_s,
+            rtt_s=FIRST_RTT_S,
             now=now,
         )
 
@@ -125,12 +153,14 @@ class AcceptedLink:
         """Say whether messages flow."""
         return self.machine.state is LinkState.UP
 
+    # --- What the channel reports ---
+
     def admits(self, kind: int) -> bool:
         """Say whether a message of this kind may come now."""
-        return kind == Kind.HELLO or (self.is_up and kind in _FROM_CLIENTS)
+        return kind == Kind.HELLO or (kind in _FROM_CLIENTS and self.is_up)
 
     def on_message(self, kind: int, epoch: int, body: bytes, *, now: float) -> None:  # noqa: ARG002
-        """Take a message: the HELLO here, anything else to the server."""
+        """Take a message: HELLO is for the link, anything else for the server."""
         if kind == Kind.HELLO:
             self._server.on_hello(self, now=now)
         else:
@@ -138,53 +168,104 @@ class AcceptedLink:
 
     def on_delivered(self, message: Message, *, now: float) -> None:
         """Make room for the next chunk, or pass on that a message arrived."""
-        if message in self._chunks:
-            self._chunks.remove(message)
         if message.is_application:
             self._server.on_delivered(self, message, now=now)
+        elif message in self._chunks:
+            self._chunks.remove(message)
 
     def on_heartbeat(self, frame: Frame, *, now: float) -> None:
         """Learn whether the peer hears us, and what it holds."""
         if frame[4] * 1e-6 >= self._server.timers.dead_after_s:
             self.end(LinkEnd.UNHEARD, LinkInput.SILENCE, now=now)
-        else:
+        elif self.is_up:
             self._server.on_heartbeat(self, frame)
 
-    def on_goodbye(self, reason: int, *, now: float) -> None:  # noqa: ARG002  # one reason so far
+    def on_goodbye(self, reason: Farewell, *, now: float) -> None:
         """Take the peer's leave."""
-        self.end(LinkEnd.GOODBYE, LinkInput.GOODBYE, now=now)
+        self.end(_ENDS.get(reason, LinkEnd.GOODBYE), LinkInput.GOODBYE, now=now)
+
+    def on_malformed(self) -> None:
+        """Pass on that the peer sent what the protocol does not allow."""
+        self._server.on_malformed(self)
 
     def heartbeat_fields(self) -> tuple[int, int, int, bytes]:
         """Return what the server says of itself."""
         return self._server.heartbeat_fields()
 
-    def pull(self, lane: Lane) -> Message | None:  # noqa: ARG002  # asked for Lane.STATE only
-        """Return the next chunk of the table, if the peer lacks one."""
-        if len(self._chunks) >= CHUNKS_OUTSTANDING_MAX or not self.has_chunk:
-            return None
-        assert self.feed is not None
-        epoch = self._server.epoch
-        chunk = Message(Kind.TABLE, self.feed.next_chunk(epoch), epoch=epoch, message_id=0)
-        self._chunks.append(chunk)
-        return chunk
+    # --- The table ---
 
     @property
     def has_chunk(self) -> bool:
-        """Say whether the peer follows the table and lacks something of it."""
-        return self.feed is not None and self.feed.has_chunk
+        """Say whether the peer follows the table, lacks something of it, and may be sent it."""
+        return (
+            self.feed is not None
+            and len(self._chunks) < CHUNKS_OUTSTANDING_MAX
+            and self.feed.has_chunk()
+        )
+
+    def make_message(self) -> Message | None:
+        """Return the next chunk of the table, if the peer lacks one."""
+        if not self.has_chunk:
+            return None
+        assert self.feed is not None
+        epoch = self._server.epoch
+        chunk = Message(Kind.TABLE, self.feed.next_chunk(epoch), epoch=epoch)
+        self._chunks.append(chunk)
+        return chunk
+
+    # --- Keys ---
+
+    def offer(self, keys: TrafficKeys, attempt: int) -> None:
+        """Let the peer use new keys; the link takes to them when it does."""
+        self.last_attempt = attempt
+        self.channel.keyring.offer(keys)
+
+    def withdraw_key(self, *, now: float) -> None:
+        """Ask for keys made with another pre-shared key, and end the link if none come."""
+        self._rekey_by = min(self._rekey_by, now + self._server.timers.withdrawn_grace_s)
+        self._ask_for_keys()
+
+    def _ask_for_keys(self) -> None:
+        self.channel.sender.enqueue(Message(Kind.REKEY_WANTED, b"", epoch=self._server.epoch))
+
+    def on_keys_used(self, *, now: float) -> None:
+        """Note that the peer took to new keys."""
+        self._rekey_by = now + 2 * self._server.timers.rekey_after_s
+        self._keys_since = self.channel.sender.next_number
+
+    # --- Time ---
 
     def next_deadline(self) -> float:
         """Return when handle_deadline has something to do."""
+        timers = self._server.timers
         if self.is_up:
-            return self.channel.next_deadline()
-        return self.made_at + self._server.timers.confirm_within_s
+            return min(self.channel.next_deadline(), self._rekey_by)
+        if self.machine.state is LinkState.JUDGED:
+            return min(self.channel.next_deadline(), self.made_at + timers.judge_within_s)
+        return self.made_at + timers.confirm_within_s
 
     def handle_deadline(self, *, now: float) -> None:
-        """Give a silent peer up, or let the channel do what is due."""
-        if not self.is_up or self.channel.is_silent(now):
+        """Give the peer up where it is silent, or let the channel do what is due."""
+        timers, state = self._server.timers, self.machine.state
+        if state is LinkState.PROVING:
             self.end(LinkEnd.SILENCE, LinkInput.SILENCE, now=now)
+        elif self.channel.is_silent(now):
+            self.leave(Farewell.SILENCE, LinkEnd.SILENCE, LinkInput.SILENCE, now=now)
+        elif state is LinkState.JUDGED and now >= self.made_at + timers.judge_within_s:
+            self.leave(Farewell.REFUSED, LinkEnd.REFUSED, LinkInput.CLOSE, now=now)
+        elif now >= self._rekey_by:
+            self.leave(Farewell.KEY_WITHDRAWN, LinkEnd.KEY_WITHDRAWN, LinkInput.CLOSE, now=now)
         else:
             self.channel.handle_deadline(now=now)
+            sealed = self.channel.sender.next_number - self._keys_since
+            if sealed >= timers.rekey_after_packets:
+                self._keys_since = self.channel.sender.next_number  # Asked once each so many.
+                self._ask_for_keys()
+
+    def leave(self, farewell: Farewell, reason: LinkEnd, cause: LinkInput, *, now: float) -> None:
+        """End the link and say so: the peer may hear us though we do not hear it."""
+        self._server.on_farewell(self, self.channel.farewell(farewell, now=now))
+        self.end(reason, cause, now=now)
 
     def end(self, reason: LinkEnd, cause: LinkInput, *, now: float) -> None:
         """End the link."""

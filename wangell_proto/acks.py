@@ -60,10 +60,15 @@ class AckTracker:
         if len(ranges) > ACK_RANGES_MAX:
             del ranges[0]
 
+    @property
+    def bytes_max(self) -> int:
+        """Bytes that the frame takes at most: a type, a delay, two numbers a range."""
+        return 3 + 1 + 9 + 18 * len(self._ranges)
+
     def frame(self, now: float) -> bytes:
         """Return the ACK frame, and count everything as reported."""
         self.due_at, self._unreported = None, 0
-        items = [_ACK, int((now - self._largest_at) * 1e6)]
+        items = [_ACK, max(0, int((now - self._largest_at) * 1e6))]
         for low, high in reversed(self._ranges):
             items += (high, low)
         return bytes(msgpack.packb(items))

@@ -224,12 +224,12 @@ class ServerLink(_Endpoint):
 
     def serve_table(self, *, is_complete: bool) -> None:
         """Say whether the table is complete and may be followed."""
-        self.core.serve_table(is_complete=is_complete)
+        self.core.serve_table(is_complete=is_complete, now=self._loop.time())
         self._flush_soon()
 
     def raise_epoch(self, epoch: int) -> None:
         """Take a higher epoch. Raises LocalProtocolError for a lower one."""
-        self.core.raise_epoch(epoch)
+        self.core.raise_epoch(epoch, now=self._loop.time())
         self._flush_soon()
 
     def _flush_soon(self) -> None:

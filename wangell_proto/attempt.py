@@ -5,6 +5,7 @@ from collections.abc import Callable
 from wangell_proto.constants import HEADER_BYTES, KEY_BYTES, MAC_BYTES
 from wangell_proto.errors import DropReason
 from wangell_proto.handshake import (
+    NO_COOKIE,
     RESPONSE_BYTES_MIN,
     RETRY_BYTES,
     Greeting,
@@ -38,8 +39,9 @@ class Attempt:
     ) -> None:
         self.number = number
         self.session = int.from_bytes(random(4), "big")
-        self.started_at = self.sent_at = now
+        self.sent_at = now
         self.psk = psk
+        self.is_challenged = False
         self._mac_key = mac_key(psk, server_public_key)
         self._noise = Initiator(
             static=static,
@@ -48,9 +50,11 @@ class Attempt:
             prologue=prologue(self.session),
         )
         self._message = self._noise.write_initiation(greeting.pack())
-        self.datagram = self._pack(cookie)
+        self._pieces = self._pack(cookie)
+        # Without a cookie the first piece gets one, and the others would only be dropped.
+        self.datagrams = self._pieces[:1] if cookie == NO_COOKIE else self._pieces
 
-    def _pack(self, cookie: bytes) -> bytes:
+    def _pack(self, cookie: bytes) -> list[bytes]:
         return pack_initiation(
             self._message,
             key=self._mac_key,
@@ -60,13 +64,17 @@ class Attempt:
         )
 
     def read_retry(self, datagram: bytes, *, now: float) -> bytes | DropReason:
-        """Return the cookie, which is in `datagram` to send from now on."""
+        """Return the cookie; `datagrams` are what to send with it."""
         if len(datagram) != RETRY_BYTES:
-            return DropReason.TOO_SHORT
-        cookie = read_retry(datagram, key=self._mac_key, initiation_mac=self.datagram[-MAC_BYTES:])
+            return DropReason.BAD_LENGTH
+        if self.is_challenged:
+            return DropReason.STALE_HANDSHAKE
+        answered = self._pieces[0][-MAC_BYTES:]
+        cookie = read_retry(datagram, key=self._mac_key, initiation_mac=answered)
         if cookie is None:
             return DropReason.BAD_MAC
-        self.datagram = self._pack(cookie)
+        self.is_challenged = True
+        self._pieces = self.datagrams = self._pack(cookie)
         self.sent_at = now
         return cookie
 
@@ -75,7 +83,7 @@ class Attempt:
     ) -> tuple[Reply, TrafficKeys] | DropReason:
         """Return what the server says and the keys. A forged answer leaves the attempt usable."""
         if len(datagram) < RESPONSE_BYTES_MIN:
-            return DropReason.TOO_SHORT
+            return DropReason.BAD_LENGTH
         noise = self._noise.fork()
         try:
             reply = parse_reply(noise.read_response(datagram[HEADER_BYTES:], psk=self.psk))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from wangell_proto.constants import (
-    DATAGRAM_BYTES_MAX,
+    CREDENTIAL_BYTES_MAX,
     KEY_BYTES,
     NUMBER_MAX,
     PEER_NAME_CHARS_MAX,
@@ -13,10 +13,7 @@ from wangell_proto.constants import (
 )
 from wangell_proto.errors import LocalProtocolError
 
-__all__ = ["ClientConfig", "ServerConfig", "Timers"]
-
-# What is left of the first datagram for name and credential.
-CREDENTIAL_BYTES_MAX = DATAGRAM_BYTES_MAX - 500
+__all__ = ["ClientConfig", "ServerConfig", "Timers", "check_psks", "check_servers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +40,16 @@ class Timers:
     "Between tries to a server that is away"
     confirm_within_s: float = 3.0
     "A handshake that the peer has not confirmed by then is forgotten by the server"
+    judge_within_s: float = 10.0
+    "A peer whose credential the application has not judged by then is refused"
+    rekey_after_s: float = 3600.0
+    "Keys older than this are renewed; the server ends a link whose keys are twice as old"
+    rekey_after_packets: int = 2**22
+    "Packets sealed under one key, after which it is renewed"
+    withdrawn_grace_s: float = 8.0
+    "A link whose pre-shared key is withdrawn has so long to renew its keys with another"
+    second_server_after_s: float = 0.02
+    "An unacknowledged wake goes to a second server as well"
     cookie_lifetime_s: float = 60.0
     "A cookie is good for one to two of these"
     forget_after_s: float = 60.0
@@ -54,10 +61,18 @@ def _check(ok: object, message: str) -> None:
         raise LocalProtocolError(message)
 
 
-def _check_psks(psks: tuple[bytes, ...]) -> None:
+def check_psks(psks: tuple[bytes, ...]) -> None:
+    """Raise LocalProtocolError unless these are one or two different pre-shared keys."""
     _check(1 <= len(psks) <= 2, f"psks: give one, or two while rotating, not {len(psks)}")
+    _check(len(set(psks)) == len(psks), "psks: one is given twice")
     for psk in psks:
         _check(len(psk) == PSK_BYTES, f"psks: each is {PSK_BYTES} bytes, not {len(psk)}")
+
+
+def check_servers(servers: tuple[tuple[str, int], ...]) -> None:
+    """Raise LocalProtocolError unless these are addresses that a client can keep links to."""
+    _check(0 < len(servers) <= SERVERS_MAX, f"servers: give 1 to {SERVERS_MAX}")
+    _check(len(set(servers)) == len(servers), "servers: one is given twice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +99,12 @@ class ClientConfig:
             0 < len(self.name) <= PEER_NAME_CHARS_MAX,
             f"name: 1 to {PEER_NAME_CHARS_MAX} characters, not {len(self.name)}",
         )
-        _check(0 < len(self.servers) <= SERVERS_MAX, f"servers: give 1 to {SERVERS_MAX}")
-        _check(len(set(self.servers)) == len(self.servers), "servers: one is given twice")
+        check_servers(self.servers)
         _check(
             len(self.server_public_key) == KEY_BYTES,
             f"server_public_key: {KEY_BYTES} bytes, not {len(self.server_public_key)}",
         )
-        _check_psks(self.psks)
+        check_psks(self.psks)
         _check(
             len(self.record_prefixes) <= PREFIXES_MAX and all(self.record_prefixes),
             f"record_prefixes: at most {PREFIXES_MAX}, none empty",
@@ -113,6 +127,8 @@ class ServerConfig:
     "Fencing: peers refuse tables and orders from an epoch lower than they have seen"
     serves_table: bool = True
     "False: no peer is given the table until serve_table(True), so fill it first"
+    judges_credentials: bool = False
+    "True: each peer waits in a PeerAsks event for Server.admit or Server.refuse"
     timers: Timers = Timers()
 
     def __post_init__(self) -> None:
@@ -121,5 +137,5 @@ class ServerConfig:
             len(self.private_key) == KEY_BYTES,
             f"private_key: {KEY_BYTES} bytes, not {len(self.private_key)}",
         )
-        _check_psks(self.psks)
+        check_psks(self.psks)
         _check(0 <= self.epoch < NUMBER_MAX, f"epoch: 0 to 2^62, not {self.epoch}")

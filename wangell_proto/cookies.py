@@ -9,12 +9,9 @@ import hashlib
 import hmac
 from collections.abc import Callable
 
-from wangell_proto.constants import COOKIE_BYTES
+from wangell_proto.constants import COOKIE_BYTES, HANDSHAKES_REMEMBERED_MAX
 
 __all__ = ["CookieJar"]
-
-# 16 bytes and a set entry each, twice: 10 MiB at most. 1,000 peers dialling at once are far below.
-REMEMBERED_MAX = 32_768
 
 
 class CookieJar:
@@ -46,7 +43,7 @@ class CookieJar:
         if mac in self._seen or mac in self._previously_seen:
             return True
         self._seen.add(mac)
-        if len(self._seen) > REMEMBERED_MAX:
+        if len(self._seen) > HANDSHAKES_REMEMBERED_MAX:
             self._rotate()
         return False
 

@@ -49,3 +49,5 @@ class DropReason(enum.IntEnum):
     REFUSED = 22  # The application refused the peer.
     KERNEL_QUEUE_FULL = 23  # The socket's receive buffer was full (SO_RXQ_OVFL).
     SEND_FAILED = 24  # The kernel would not take a datagram; it counts as lost.
+    BAD_LENGTH = 25  # Not as long as its type must be.
+    STALE_CHUNK = 26  # A part of a table that this client no longer asks for.

@@ -10,13 +10,17 @@ __all__ = [
     "Lane",
     "LinkDown",
     "LinkEnd",
+    "LinkRefused",
     "LinkUp",
     "MessageAcknowledged",
     "MessageFailed",
     "MessageId",
     "MessageReceived",
+    "PeerAsks",
+    "PeerMisbehaved",
     "PeerName",
     "RecordChanged",
+    "Superseded",
     "TableSynced",
 ]
 
@@ -37,12 +41,12 @@ class LinkEnd(enum.Enum):
     """Why a link ended."""
 
     SILENCE = "silence"  # Nothing heard for dead_after_s.
-    UNHEARD = "unheard"  # We hear the peer, but it has not heard us for dead_after_s.
+    UNHEARD = "unheard"  # We hear the peer, but it has not heard us: a one-way partition.
     GOODBYE = "goodbye"  # The peer closed it.
     CLOSED = "closed"  # We closed it.
     REPLACED = "replaced"  # The peer came back, restarted or from another address.
     REFUSED = "refused"  # The server's application refused the peer.
-    KEY_WITHDRAWN = "key-withdrawn"  # Its pre-shared key is no longer good.
+    KEY_WITHDRAWN = "key-withdrawn"  # Its keys were not renewed in time.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,25 @@ class LinkUp:
     "On a client the server's; on a server its own"
     incarnation: bytes
     "Drawn anew when the peer's process restarts: exactly once holds for a pair of these"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerAsks:
+    """Server only: a peer holds the keys and waits; answer with Server.admit or Server.refuse."""
+
+    request: int
+    "Names this link in the answer"
+    peer: PeerName
+    "What the peer calls itself: believe it only as far as the credential does"
+    credential: bytes
+    address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRefused:
+    """Client only: the server's application refused the credential. The client tries on."""
+
+    peer: PeerName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +100,7 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageAcknowledged:
-    """The peer has the message."""
+    """The peer has the message. A peer that knows a higher epoch has it, and does not obey it."""
 
     peer: PeerName
     message_id: MessageId
@@ -111,9 +134,27 @@ class TableSynced:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """Server only: a peer has seen a higher epoch, and no longer obeys this server."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerMisbehaved:
+    """A peer, authenticated, sent what the protocol does not allow. It was dropped and counted."""
+
+    peer: PeerName
+
+
 Event = (
     LinkUp
     | LinkDown
+    | LinkRefused
+    | PeerAsks
+    | PeerMisbehaved
+    | Superseded
     | MessageReceived
     | MessageAcknowledged
     | MessageFailed

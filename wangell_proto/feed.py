@@ -10,10 +10,7 @@ from wangell_proto.constants import CHUNK_BYTES_MAX
 from wangell_proto.digests import Digests
 from wangell_proto.table import Record, Table
 
-__all__ = ["CHUNKS_OUTSTANDING_MAX", "Feed", "View"]
-
-# One on its way, one being put together at the other side.
-CHUNKS_OUTSTANDING_MAX = 2
+__all__ = ["Feed", "View"]
 
 
 class View:
@@ -23,6 +20,7 @@ class View:
         self.table = table
         self.prefixes = prefixes
         self.digests = Digests()
+        self.followers = 0
         for record in table.records.values():
             if self.shows(record.key):
                 self.digests.toggle(record.bucket, record.digest)
@@ -46,6 +44,7 @@ class Feed:
         "_is_caught_up",
         "_number",
         "_sent",
+        "_told",
         "subscription",
         "view",
     )
@@ -56,33 +55,43 @@ class Feed:
         self.view = view
         self.subscription = subscription
         self._cursor = cursor
+        self._told = 0
         self._buckets = (buckets or [])[::-1]
-        # Of the bucket that is being sent: one may take several chunks.
+        # Keys of the bucket that is being sent: one may take several chunks.
         self._sent: set[str] = set()
         self._number = 0
         self._is_caught_up = False
 
-    @property
     def has_chunk(self) -> bool:
-        """Say whether the peer lacks something."""
-        return not self._is_caught_up or self._cursor < self.view.table.version
+        """Say whether the peer lacks something. Changes that its filter hides are passed over."""
+        table = self.view.table
+        if self._is_caught_up and self._cursor < table.version and self.view.prefixes:
+            shown = (r for r in table.changes_since(self._cursor) if self.view.shows(r.key))
+            if next(shown, None) is None:
+                self._cursor = table.version
+        return not self._is_caught_up or self._cursor < table.version
+
+    def is_held(self, version: int) -> bool:
+        """Say whether a peer that holds this version lacks nothing, so that digests must agree."""
+        return version == self._told and not self.has_chunk()
 
     def next_chunk(self, epoch: int) -> bytes:
         """Return the body of the next TABLE message. Only where has_chunk."""
-        table = self.view.table
         closes: list[int] = []
         entries = self._bucket_entries(closes) if self._buckets else self._changes()
-        version = self._cursor if not self._buckets else 0
-        is_last = not self._buckets and self._cursor == table.version
+        is_last = not self._buckets and self._cursor == self.view.table.version
+        self._told = 0 if self._buckets else self._cursor
         self._is_caught_up = self._is_caught_up or is_last
-        head = [epoch, self.subscription, self._number, version, int(is_last), bytes(closes)]
-        self._number += 1
         packer = msgpack.Packer()
-        return bytes(
-            b"\x97"
-            + b"".join(map(packer.pack, head))
-            + packer.pack_array_header(len(entries))
-            + b"".join(entries)
+        head = (epoch, self.subscription, self._number, self._told, int(is_last), bytes(closes))
+        self._number += 1
+        return b"".join(
+            (
+                packer.pack_array_header(len(head) + 1),
+                *map(packer.pack, head),
+                packer.pack_array_header(len(entries)),
+                *entries,
+            )
         )
 
     def _bucket_entries(self, closes: list[int]) -> list[bytes]:

@@ -5,6 +5,7 @@ A packet is never sent again; what was in it is. A lost packet gives its content
 
 from collections.abc import Sequence
 
+from wangell_proto.congestion import Congestion
 from wangell_proto.outbox import Message
 from wangell_proto.rtt import RoundTrip
 
@@ -41,6 +42,7 @@ class Flight:
         "_loss_at",
         "_rtt",
         "backoffs",
+        "congestion",
         "jitter",
         "largest_acked",
         "packets",
@@ -48,6 +50,7 @@ class Flight:
 
     def __init__(self, rtt: RoundTrip) -> None:
         self._rtt = rtt
+        self.congestion = Congestion()
         self.packets: dict[int, SentPacket] = {}
         self.largest_acked = -1
         self.backoffs = 0
@@ -58,6 +61,7 @@ class Flight:
     def on_sent(self, packet: SentPacket) -> None:
         """Note a packet that just left."""
         self.packets[packet.number] = packet
+        self.congestion.on_sent(packet.size)
         self._last_sent_at = packet.sent_at
 
     def on_ack(self, bounds: Sequence[int], *, now: float, delay_s: float) -> list[SentPacket]:
@@ -72,6 +76,8 @@ class Flight:
         if acked:
             self.backoffs = 0
             self.largest_acked = max(self.largest_acked, bounds[0])
+            for packet in acked:
+                self.congestion.on_acked(packet.size, packet.sent_at)
         return acked
 
     def _take(self, bounds: Sequence[int]) -> list[SentPacket]:
@@ -86,26 +92,23 @@ class Flight:
             acked += [packets.pop(number) for number in numbers]
         return acked
 
-    def detect_lost(self, now: float) -> list[SentPacket]:
-        """Return the packets that must be lost, for later ones were acknowledged."""
+    def detect_lost(self, now: float) -> list[Content]:
+        """Return the contents of packets that must be lost, for later ones were acknowledged."""
         lost: list[SentPacket] = []
         self._loss_at = None
-        if not self.packets:
-            return lost
         delay = self._rtt.loss_delay_s()
         for packet in self.packets.values():
             if packet.number > self.largest_acked:
                 break
-            if (
-                packet.number <= self.largest_acked - PACKET_THRESHOLD
-                or packet.sent_at + delay <= now
-            ):
+            too_late = packet.sent_at + delay <= now
+            if too_late or packet.number <= self.largest_acked - PACKET_THRESHOLD:
                 lost.append(packet)
             elif self._loss_at is None:
                 self._loss_at = packet.sent_at + delay
         for packet in lost:
             del self.packets[packet.number]
-        return lost
+            self.congestion.on_lost(packet.size, packet.sent_at, now=now)
+        return [content for packet in lost for content in packet.contents]
 
     def deadline(self) -> float | None:
         """Return when packets count as lost, or a probe is due; None with nothing in flight."""
@@ -115,28 +118,33 @@ class Flight:
             return self._loss_at
         return self._last_sent_at + self._rtt.timeout_s(self.backoffs, self.jitter)
 
-    def on_timeout(self, now: float, jitter: float) -> list[Content]:
-        """Return the contents to send again, now that the deadline has passed."""
+    def on_timeout(self, now: float, jitter: float) -> tuple[list[Content], int]:
+        """Return what to send again now that the deadline has passed, and in how many probes.
+
+        With 0 probes the contents were lost, and wait for room like everything else.
+        """
         if self._loss_at is not None:
-            return [content for packet in self.detect_lost(now) for content in packet.contents]
+            return self.detect_lost(now), 0
         self._drop_answered()
+        if not self.packets:
+            return [], 0
         self.backoffs += 1
         self.jitter = jitter
         self._last_sent_at = now
+        self.congestion.on_probe_timeout(self.backoffs)
         # Wakes first, then the oldest. The packets stay: a late acknowledgement still counts.
         oldest = sorted(
             self.packets.values(), key=lambda packet: (packet.contents[0][0].lane, packet.number)
-        )
-        return [content for packet in oldest[:PROBE_PACKETS] for content in packet.contents]
+        )[:PROBE_PACKETS]
+        return [content for packet in oldest for content in packet.contents], PROBE_PACKETS
 
     def _drop_answered(self) -> None:
         # What these carried was acknowledged in another packet: nothing is left to probe for.
         answered = [
-            packet.number
+            packet
             for packet in self.packets.values()
-            if all(
-                message.acked >> index & 1 or message.is_done for message, index in packet.contents
-            )
+            if all(message.is_acked(index) for message, index in packet.contents)
         ]
-        for number in answered:
-            del self.packets[number]
+        for packet in answered:
+            del self.packets[packet.number]
+            self.congestion.on_gone(packet.size)

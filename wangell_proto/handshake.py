@@ -1,12 +1,14 @@
 """The datagrams that start a session, around the two Noise messages.
 
-    INITIATION  header | cookie 16 | Noise message 1 | MAC 16     client to server
-    RETRY       header | cookie 16 | MAC 16                       server to client
-    RESPONSE    header | Noise message 2                          server to client
+    INITIATION  header | cookie 16 | piece of Noise message 1 | MAC 16     client to server
+    RETRY       header | cookie 16 | MAC 16                                server to client
+    RESPONSE    header | Noise message 2                                   server to client
 
 The MAC is keyed by the pre-shared key and the server's public key: a stranger costs one hash and
 gets no answer. The cookie proves the address: without a fresh one the answer is a RETRY, which is
 smaller than what it answers and needs no memory. Only then is there a Diffie-Hellman to compute.
+A credential may make the first message longer than a datagram: then it comes in pieces of equal
+size, numbered in the header's flags, of which the first alone is sent until the address is proved.
 """
 
 import hashlib
@@ -21,8 +23,8 @@ from wangell_proto.constants import (
     HEADER_BYTES,
     INCARNATION_BYTES,
     MAC_BYTES,
-    NUMBER_MAX,
     PEER_NAME_CHARS_MAX,
+    PIECE_BYTES_MAX,
     VERSION,
 )
 from wangell_proto.noise import (
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 NO_COOKIE = bytes(COOKIE_BYTES)
+# A greeting is at least a name of one character, an incarnation and two more items.
 INITIATION_BYTES_MIN = HEADER_BYTES + COOKIE_BYTES + INITIATION_OVERHEAD_BYTES + MAC_BYTES
 RETRY_BYTES = HEADER_BYTES + COOKIE_BYTES + MAC_BYTES
 RESPONSE_BYTES_MIN = HEADER_BYTES + RESPONSE_OVERHEAD_BYTES
@@ -100,11 +103,20 @@ def prologue(session: int) -> bytes:
 
 def pack_initiation(
     noise: bytes, *, key: bytes, cookie: bytes, session: int, attempt: int
-) -> bytes:
-    """Return an INITIATION. `session` is the client's, `attempt` comes back in the answer."""
-    header = pack_header(DatagramType.INITIATION, 0, 0, session, attempt)
-    content = header + cookie + noise
-    return content + _mac(key, content)
+) -> list[bytes]:
+    """Return the INITIATIONs, one a piece. `session` is the client's, `attempt` the answer's too.
+
+    The pieces are equally long, so that none is shorter than the answer.
+    """
+    count = -(-len(noise) // PIECE_BYTES_MAX)
+    size = -(-len(noise) // count)
+    out = []
+    for index in range(count):
+        flags = (count - 1) << 4 | index
+        header = pack_header(DatagramType.INITIATION, flags, 0, session, attempt)
+        content = header + cookie + noise[index * size : (index + 1) * size]
+        out.append(content + _mac(key, content))
+    return out
 
 
 def split_initiation(
@@ -159,7 +171,7 @@ def parse_greeting(payload: bytes) -> Greeting:
     name, incarnation, resumes, credential = _unpack(payload, (str, bytes, int, bytes))
     if not 0 < len(name) <= PEER_NAME_CHARS_MAX or len(incarnation) != INCARNATION_BYTES:
         raise HandshakeError("name or incarnation out of bounds")
-    if not 0 <= resumes < NUMBER_MAX:
+    if not 0 <= resumes < 2**32:
         raise HandshakeError("session out of bounds")
     return Greeting(name=name, incarnation=incarnation, resumes=resumes, credential=credential)
 

@@ -1,17 +1,22 @@
-"""When a peer is to be told that we live, asked whether it does, and given up."""
+"""When a peer is to be told that we live, asked whether it does, and given up.
+
+Ages are never negative on the wire, even where the clock was turned back.
+"""
 
 import msgpack
 
 from wangell_proto.config import Timers
 from wangell_proto.wire import FrameType
 
-__all__ = ["Liveness"]
+__all__ = ["PING_FRAME", "PONG_FRAME", "Liveness"]
 
-_HEARTBEAT, _PING, _PONG = (
-    int(FrameType.HEARTBEAT),
-    int(FrameType.PING),
-    int(FrameType.PONG),
-)
+_HEARTBEAT = int(FrameType.HEARTBEAT)
+PING_FRAME = bytes(msgpack.packb([int(FrameType.PING)]))
+PONG_FRAME = bytes(msgpack.packb([int(FrameType.PONG)]))
+
+
+def _age_us(now: float, since: float) -> int:
+    return max(0, int((now - since) * 1e6))
 
 
 class Liveness:
@@ -66,8 +71,8 @@ class Liveness:
                     _HEARTBEAT,
                     self._sent_id,
                     self._heard_id,
-                    int((now - self._heard_id_at) * 1e6),
-                    int((now - self.last_heard_at) * 1e6),
+                    _age_us(now, self._heard_id_at),
+                    _age_us(now, self.last_heard_at),
                     epoch,
                     flags,
                     version,
@@ -81,15 +86,15 @@ class Liveness:
     ) -> float | None:
         """Note a heartbeat; return the round trip in seconds if it echoes our last one."""
         self._heard_id, self._heard_id_at = beat_id, now
-        rtt = now - self._sent_at - age_us * 1e-6
-        return rtt if echoed_id == self._sent_id and echoed_id and rtt > 0 else None
+        if not echoed_id or echoed_id != self._sent_id:
+            return None
+        return now - self._sent_at - age_us * 1e-6
 
     def ping(self, now: float, jitter: float) -> bytes:
         """Return a PING frame, and set the time of the next: `jitter`, 0 to 1, is worth 20 %."""
         self.ping_due_at = now + self._timers.ping_interval_s * (0.9 + 0.2 * jitter)
-        return bytes(msgpack.packb([_PING, 0]))
+        return PING_FRAME
 
-    @staticmethod
-    def pong(number: int) -> bytes:
-        """Return the answer to a PING."""
-        return bytes(msgpack.packb([_PONG, number]))
+    def hurry_heartbeat(self, now: float) -> None:
+        """Let the next heartbeat leave now: it has news."""
+        self.heartbeat_due_at = min(self.heartbeat_due_at, now)

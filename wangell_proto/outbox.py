@@ -7,7 +7,13 @@ that many sequences, and so delivers exactly once.
 
 from collections import deque
 
-from wangell_proto.constants import DELIVERY_WINDOW, FRAGMENT_BYTES, QUEUED_MESSAGES_MAX
+from wangell_proto.constants import (
+    DELIVERY_WINDOW,
+    FRAGMENT_BYTES,
+    QUEUED_BYTES_MAX,
+    QUEUED_MESSAGES_MAX,
+    REASSEMBLIES_PER_PEER_MAX,
+)
 from wangell_proto.errors import QueueFullError
 from wangell_proto.events import Lane
 from wangell_proto.wire import Kind
@@ -23,6 +29,7 @@ _LANES: dict[Kind, Lane] = {
     Kind.WELCOME: Lane.WAKE,
     Kind.SUBSCRIBE: Lane.STATE,
     Kind.DIGESTS_WANTED: Lane.STATE,
+    Kind.REKEY_WANTED: Lane.STATE,
 }
 
 
@@ -36,29 +43,39 @@ class Message:
         "epoch",
         "first_sent_at",
         "fragments",
+        "is_copied",
         "is_done",
+        "key",
         "kind",
         "lane",
         "message_id",
-        "replaces",
         "sequence",
     )
 
     def __init__(
-        self, kind: Kind, body: bytes, *, epoch: int, message_id: int, replaces: str | None = None
+        self,
+        kind: Kind,
+        body: bytes,
+        *,
+        epoch: int = 0,
+        message_id: int = 0,
+        replaces: str | None = None,
     ) -> None:
         self.kind = kind
         self.lane = _LANES[kind]
         self.body = body
         self.epoch = epoch
         self.message_id = message_id
-        self.replaces = replaces
+        # Within a lane the later of two messages with the same key is the only one that matters.
+        self.key = None if replaces is None else (self.lane, replaces)
         self.sequence = -1
-        self.first_sent_at = -1.0
+        self.first_sent_at: float | None = None
         self.fragments = max(1, -(-len(body) // FRAGMENT_BYTES))
         self.acked = 0
         self.is_done = False
-        # The channel that sends it, so that the channel's end takes along what was its own.
+        # A wake that went to a second server as well.
+        self.is_copied = False
+        # The link that sends it, so that the link's end takes along what was its own.
         self.carrier: object = None
 
     @property
@@ -70,24 +87,27 @@ class Message:
         """Return the bytes of one fragment."""
         return self.body[index * FRAGMENT_BYTES : (index + 1) * FRAGMENT_BYTES]
 
+    def is_acked(self, index: int) -> bool:
+        """Say whether a fragment need not be sent (again)."""
+        return self.is_done or bool(self.acked >> index & 1)
+
     def on_acknowledged(self, index: int) -> bool:
         """Note a fragment's acknowledgement; say whether that was the last one missing."""
         self.acked |= 1 << index
-        if self.is_done or self.acked != (1 << self.fragments) - 1:
-            return False
-        self.is_done = True
-        return True
+        return not self.is_done and self.acked == (1 << self.fragments) - 1
 
 
 class Outbox:
     """Queues by lane, and the messages sent and not acknowledged, by sequence."""
 
-    __slots__ = ("_latest", "_next_sequence", "_queues", "unacknowledged")
+    __slots__ = ("_bytes", "_fragmented", "_latest", "_next_sequence", "_queues", "unacknowledged")
 
     def __init__(self) -> None:
         self._queues: tuple[deque[Message], ...] = tuple(deque() for _ in Lane)
-        self._latest: dict[str, Message] = {}
+        self._latest: dict[tuple[Lane, str], Message] = {}
         self._next_sequence = 1
+        self._bytes = 0
+        self._fragmented = 0
         self.unacknowledged: dict[int, Message] = {}
 
     def __len__(self) -> int:
@@ -97,19 +117,26 @@ class Outbox:
     def put(self, message: Message) -> None:
         """Queue a message. Raises QueueFullError. A latest-wins one replaces its predecessor."""
         queue = self._queues[message.lane]
-        if message.replaces is not None:
-            predecessor = self._latest.get(message.replaces)
-            self._latest[message.replaces] = message
-            if predecessor is not None:
-                queue[queue.index(predecessor)] = message
-                return
-        if len(queue) >= QUEUED_MESSAGES_MAX:
-            self._latest.pop(message.replaces or "", None)
+        predecessor = self._latest.get(message.key) if message.key is not None else None
+        freed = len(predecessor.body) if predecessor is not None else 0
+        if self._bytes - freed + len(message.body) > QUEUED_BYTES_MAX:
+            raise QueueFullError(f"{self._bytes} bytes wait: the peer is slow or away; send less")
+        if predecessor is not None and predecessor.sequence < 0:
+            queue[queue.index(predecessor)] = message
+            predecessor.is_done = True
+        elif len(queue) >= QUEUED_MESSAGES_MAX:
             raise QueueFullError(
                 f"{len(queue)} messages wait in lane {message.lane.name}: the peer is slow or away;"
                 " send fewer, or give `replaces` where only the latest matters"
             )
-        queue.append(message)
+        else:
+            if predecessor is not None:
+                self.forget(predecessor)  # Under way; but it is not sent again.
+                freed = 0
+            queue.append(message)
+        self._bytes += len(message.body) - freed
+        if message.key is not None:
+            self._latest[message.key] = message
 
     def head(self, lane: int) -> Message | None:
         """Return the next message of a lane, or None."""
@@ -122,20 +149,15 @@ class Outbox:
         oldest = next(iter(self.unacknowledged), self._next_sequence)
         return self._next_sequence - oldest < DELIVERY_WINDOW
 
-    def drain(self) -> list[Message]:
-        """Take everything out, sent or not: the peer will not come back for it."""
-        left = [*self.unacknowledged.values(), *(m for queue in self._queues for m in queue)]
-        self.unacknowledged.clear()
-        self._latest.clear()
-        for queue in self._queues:
-            queue.clear()
-        return left
+    @property
+    def may_fragment(self) -> bool:
+        """Say whether the receiver has room to put one more message together."""
+        return self._fragmented < REASSEMBLIES_PER_PEER_MAX
 
     def take(self, lane: int) -> Message:
         """Take the head of a lane, which now has a sequence and waits for acknowledgement."""
         message = self._queues[lane].popleft()
-        if message.replaces is not None:
-            del self._latest[message.replaces]
+        self._bytes -= len(message.body)
         self.register(message)
         return message
 
@@ -144,8 +166,26 @@ class Outbox:
         message.sequence = self._next_sequence
         self._next_sequence += 1
         self.unacknowledged[message.sequence] = message
+        self._bytes += len(message.body)
+        self._fragmented += message.fragments > 1
 
     def forget(self, message: Message) -> None:
-        """Drop a message that was acknowledged, or that its link took with it."""
+        """Drop a message: it was acknowledged, or nobody wants it any more."""
         message.is_done = True
-        self.unacknowledged.pop(message.sequence, None)
+        if self.unacknowledged.pop(message.sequence, None) is None:
+            return
+        self._bytes -= len(message.body)
+        self._fragmented -= message.fragments > 1
+        if message.key is not None and self._latest.get(message.key) is message:
+            del self._latest[message.key]
+
+    def drain(self) -> list[Message]:
+        """Take everything out, sent or not: the peer will not come back for it."""
+        queued = [message for queue in self._queues for message in queue]
+        left = [*self.unacknowledged.values(), *queued]
+        self.unacknowledged.clear()
+        self._latest.clear()
+        self._bytes = self._fragmented = 0
+        for queue in self._queues:
+            queue.clear()
+        return left

@@ -5,10 +5,14 @@ from types import MappingProxyType
 
 import msgpack
 
-from wangell_proto.constants import BUCKETS, NUMBER_MAX, RECORD_KEY_CHARS_MAX
+from wangell_proto.constants import (
+    BUCKETS,
+    CHUNKS_OUTSTANDING_MAX,
+    NUMBER_MAX,
+    RECORD_KEY_CHARS_MAX,
+)
 from wangell_proto.digests import Digests, bucket_of, digest_of
 from wangell_proto.events import RecordChanged, TableSynced
-from wangell_proto.feed import CHUNKS_OUTSTANDING_MAX
 
 __all__ = ["Chunk", "Replica", "parse_chunk"]
 

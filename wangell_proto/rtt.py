@@ -4,6 +4,9 @@ from wangell_proto.config import Timers
 
 __all__ = ["RoundTrip"]
 
+# RFC 9002 section 6.1.2: kGranularity, below which timers of this kind are not told apart.
+GRANULARITY_S = 0.001
+
 
 class RoundTrip:
     """Smoothed round-trip time of one link, in seconds. Seeded by the handshake."""
@@ -19,6 +22,8 @@ class RoundTrip:
 
     def sample(self, measured_s: float, *, delay_s: float = 0.0) -> None:
         """Take a round trip into account; `delay_s` of it the peer says it waited."""
+        if measured_s <= 0.0:
+            return  # The clock was turned back meanwhile.
         # A peer that claims more delay than the trip took gets no credit for it.
         rtt = measured_s - delay_s if 0.0 <= delay_s < measured_s else measured_s
         self.latest_s = rtt
@@ -28,8 +33,8 @@ class RoundTrip:
     def timeout_s(self, backoffs: int, jitter: float) -> float:
         """Return how long to wait for an acknowledgement: jitter, 0 to 1, adds up to a quarter."""
         base = max(self._floor_s, self.smoothed_s + 4 * self.variation_s + self._slack_s)
-        return min(self._cap_s, base * float(2**backoffs)) * (1 + jitter / 4)
+        return float(min(self._cap_s, base * 2 ** min(backoffs, 16)) * (1 + jitter / 4))
 
     def loss_delay_s(self) -> float:
         """Return how long after a packet sent later was acknowledged this one counts as lost."""
-        return max(0.001, 1.125 * max(self.latest_s, self.smoothed_s))
+        return max(GRANULARITY_S, 1.125 * max(self.latest_s, self.smoothed_s))

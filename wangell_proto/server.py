@@ -2,18 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from heapq import heappop, heappush
 
 from wangell_proto.accepted import AcceptedLink, Peer
-from wangell_proto.config import ServerConfig
+from wangell_proto.config import ServerConfig, check_psks
 from wangell_proto.constants import (
+    FANOUT_LINKS_BESIDE_URGENT,
+    FANOUT_LINKS_PER_CALL,
     INCARNATION_BYTES,
     KEY_BYTES,
     NUMBER_MAX,
     PEERS_MAX,
     UNCONFIRMED_MAX,
 )
-from wangell_proto.control import SERVES_TABLE, Subscription, Welcome, parse_subscription
+from wangell_proto.control import SERVES_TABLE, Welcome, parse_subscription
 from wangell_proto.doorman import Caller, Doorman
 from wangell_proto.errors import DropReason, LocalProtocolError, UnknownPeerError
 from wangell_proto.events import (
@@ -27,23 +28,24 @@ from wangell_proto.events import (
     MessageFailed,
     MessageId,
     MessageReceived,
+    PeerAsks,
+    PeerMisbehaved,
     PeerName,
+    Superseded,
 )
-from wangell_proto.feed import Feed, View
 from wangell_proto.handshake import Reply
 from wangell_proto.limits import check_message
 from wangell_proto.noise import HandshakeError
 from wangell_proto.outbox import Message
+from wangell_proto.publisher import Publisher
 from wangell_proto.reassembly import ReassemblyBudget
-from wangell_proto.states import LinkInput
-from wangell_proto.table import Table
-from wangell_proto.wire import DatagramType, Frame, Header, Kind, parse_header
+from wangell_proto.schedule import Schedule
+from wangell_proto.states import LinkInput, LinkState
+from wangell_proto.wire import DatagramType, Farewell, Frame, Header, Kind, parse_header
 
 __all__ = ["Server"]
 
 _SEALED, _INITIATION = int(DatagramType.SEALED), int(DatagramType.INITIATION)
-# The handshake is answered in one datagram, so nothing measures the way yet: a LAN's guess.
-FIRST_RTT_S = 0.001
 
 
 class Server:
@@ -60,28 +62,28 @@ class Server:
         self.epoch = config.epoch
         self.drops: dict[DropReason, int] = dict.fromkeys(DropReason, 0)
         self.budget = ReassemblyBudget()
-        self.history = random(INCARNATION_BYTES)
+        self._psks = config.psks
         self._doorman = Doorman(
             config.private_key,
             config.psks,
             random=random,
             cookie_lifetime_s=config.timers.cookie_lifetime_s,
         )
-        self._serves_table = config.serves_table
-        self._table = Table()
-        self._views: dict[tuple[str, ...], View] = {}
+        self._publisher = Publisher(random(INCARNATION_BYTES), is_complete=config.serves_table)
         self._peers: dict[str, Peer] = {}
         self._lost: dict[str, float] = {}
         self._links: dict[int, AcceptedLink] = {}
         self._unconfirmed: dict[int, AcceptedLink] = {}
-        self._dirty: dict[int, AcceptedLink] = {}
+        # Links with something to send: what someone waits for, and what goes to everyone.
+        self._urgent: dict[int, AcceptedLink] = {}
+        self._fanout: dict[int, AcceptedLink] = {}
         self._answers: list[tuple[bytes, Address]] = []
-        self._deadlines: list[tuple[float, int]] = []
+        self._schedule = Schedule()
         self._events: deque[Event] = deque()
         self._message_id = 0
-        self._table_moved = False
+        self._superseded_by = config.epoch
 
-    # --- The caller's side ---
+    # --- What the caller sees ---
 
     @property
     def links(self) -> Mapping[str, AcceptedLink]:
@@ -90,70 +92,112 @@ class Server:
 
     @property
     def records(self) -> Mapping[str, bytes]:
-        """The table."""
-        return {key: record.value or b"" for key, record in self._table.records.items()}
+        """A copy of the table."""
+        return self._publisher.records
 
     @property
     def version(self) -> int:
         """The table's version."""
-        return self._table.version
+        return self._publisher.version
+
+    def next_event(self) -> Event | None:
+        """Return the next event, or None."""
+        return self._events.popleft() if self._events else None
+
+    # --- What the caller asks for ---
 
     def send(
         self, peer: str, body: bytes, *, lane: Lane, now: float, replaces: str | None = None
     ) -> MessageId:
         """Queue a message for a peer that is linked, or was within forget_after_s.
 
-        Raises UnknownPeerError, LocalProtocolError where it is too long (wakes 900 bytes, others
-        64 KiB), QueueFullError where 1,024 messages wait in the lane.
+        A message that still waits or is under way is replaced by a later one with the same
+        `replaces`. Raises UnknownPeerError, LocalProtocolError where it is too long (wakes 900
+        bytes, others 64 KiB), QueueFullError where 1,024 messages or 4 MiB wait.
         """
         del now  # Part of the interface: what is sent, and when, is for datagrams_to_send.
         check_message(body, lane)
         known = self._peers.get(peer)
         if known is None:
             raise UnknownPeerError(f"{peer} is not linked; send after its LinkUp")
-        message = Message(
-            Kind(lane),
-            body,
-            epoch=self.epoch,
-            message_id=self._message_id + 1,
-            replaces=replaces,
+        message_id = MessageId(self._message_id + 1)
+        known.outbox.put(
+            Message(Kind(lane), body, epoch=self.epoch, message_id=message_id, replaces=replaces)
         )
-        known.outbox.put(message)
-        self._message_id += 1
+        self._message_id = message_id
         if known.link is not None:
-            self._dirty[known.link.session] = known.link
-        return MessageId(self._message_id)
+            self._urgent[known.link.session] = known.link
+        return message_id
 
     def set_record(self, key: str, value: bytes) -> None:
         """Set a record for every peer that follows the table. An equal value changes nothing.
 
         Raises LocalProtocolError where key (512 characters) or value (56,000 bytes) are too long.
         """
-        self._change(key, value)
+        self._publisher.put(key, value)
 
     def delete_record(self, key: str) -> None:
         """Delete a record for every peer that follows the table; none of that name: nothing."""
-        self._change(key, None)
+        self._publisher.put(key, None)
 
-    def _change(self, key: str, value: bytes | None) -> None:
-        change = self._table.put(key, value)
-        if change is not None:
-            self._table_moved = True
-            for view in self._views.values():
-                view.on_change(*change)
-
-    def serve_table(self, *, is_complete: bool) -> None:
+    def serve_table(self, *, is_complete: bool, now: float) -> None:
         """Say whether the table holds all that it should, and may be followed."""
-        self._serves_table = is_complete
+        self._publisher.is_complete = is_complete
+        self._hurry_heartbeats(now)
 
-    def raise_epoch(self, epoch: int) -> None:
-        """Take a higher epoch: from now on peers that hear of it refuse lower ones.
+    def raise_epoch(self, epoch: int, *, now: float) -> None:
+        """Take a higher epoch, and tell the peers, who refuse lower ones from then on.
 
         Raises LocalProtocolError for a lower one: whoever was superseded stays so.
         """
         if not self.epoch <= epoch < NUMBER_MAX:
             raise LocalProtocolError(f"epoch {epoch} is below {self.epoch}; it can only be raised")
         self.epoch = epoch
+        self._superseded_by = max(self._superseded_by, epoch)
+        self._hurry_heartbeats(now)
+
+    def _hurry_heartbeats(self, now: float) -> None:
+        for link in self.links.values():
+            link.channel.liveness.hurry_heartbeat(now)
+            self._reschedule(link)
+
+    def set_psks(self, psks: tuple[bytes, ...], *, now: float) -> None:
+        """Rotate: give old and new first, the new one alone when every client has it.
+
+        Links made with a key that is no longer here must renew theirs, and end if they do not.
+        Raises LocalProtocolError unless there are one or two of 32 bytes.
+        """
+        check_psks(psks)
+        self._psks = psks
+        self._doorman.set_psks(psks)
+        for link in list(self._links.values()):
+            if link.channel.keyring.present.psk in psks:
+                continue
+            if link.machine.state is LinkState.UP:
+                link.withdraw_key(now=now)
+                self._urgent[link.session] = link
+            else:
+                link.end(LinkEnd.KEY_WITHDRAWN, LinkInput.CLOSE, now=now)
+
+    def admit(self, request: int, *, now: float) -> None:
+        """Let a peer in that a PeerAsks event told of. Nothing happens if it has gone meanwhile."""
+        link = self._links.get(request)
+        if link is not None and link.machine.move(LinkInput.ADMISSION):
+            self._install(link, now)
+
+    def refuse(self, request: int, *, now: float) -> None:
+        """Send a peer away that a PeerAsks event told of, or that was admitted by that request."""
+        link = self._links.get(request)
+        if link is not None:
+            self.drops[DropReason.REFUSED] += 1
+            link.leave(Farewell.REFUSED, LinkEnd.REFUSED, LinkInput.CLOSE, now=now)
+
+    def close(self, *, now: float) -> None:
+        """End every link; datagrams_to_send then holds the goodbyes."""
+        for link in list(self._links.values()):
+            link.leave(Farewell.CLOSED, LinkEnd.CLOSED, LinkInput.CLOSE, now=now)
+
+    # --- Bytes and time ---
 
     def receive_datagram(self, data: bytes, *, source: Address, now: float) -> None:
         """Take a datagram. Whatever it holds, it becomes events or a counted drop."""
@@ -172,23 +216,36 @@ class Server:
             self.drops[reason] += 1
 
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Address]]:
-        """Return the datagrams to send now, in order."""
-        if self._table_moved:
-            self._table_moved = False
-            for link in self._links.values():
-                if link.has_chunk:
-                    self._dirty[link.session] = link
+        """Return the datagrams to send now, in order.
+
+        What goes to everyone leaves in batches: with more to come, next_deadline is `now`.
+        """
+        if self._publisher.has_moved:
+            self._publisher.has_moved = False
+            self._fanout.update(
+                (session, link) for session, link in self._links.items() if link.has_chunk
+            )
         out, self._answers = self._answers, []
-        dirty, self._dirty = self._dirty, {}
-        for link in dirty.values():
-            address = link.address
-            out += [(datagram, address) for datagram in link.channel.datagrams(now=now)]
-            self._schedule(link)
+        urgent, self._urgent = self._urgent, {}
+        for link in urgent.values():
+            self._serve(link, out, now)
+        if self._fanout:
+            batch = FANOUT_LINKS_BESIDE_URGENT if out else FANOUT_LINKS_PER_CALL
+            for session in list(self._fanout)[:batch]:
+                self._serve(self._fanout.pop(session), out, now)
         return out
+
+    def _serve(self, link: AcceptedLink, out: list[tuple[bytes, Address]], now: float) -> None:
+        address = link.address
+        for datagram in link.channel.sender.datagrams(now):
+            out.append((datagram, address))
+        self._reschedule(link)
 
     def next_deadline(self) -> float | None:
         """Return when handle_deadline must be called; None while there is nothing to wait for."""
-        deadline = self._deadlines[0][0] if self._deadlines else None
+        if self._fanout:
+            return float("-inf")
+        deadline = self._schedule.next_at()
         if self._lost:
             forget_at = next(iter(self._lost.values())) + self.timers.forget_after_s
             return forget_at if deadline is None else min(deadline, forget_at)
@@ -196,33 +253,26 @@ class Server:
 
     def handle_deadline(self, *, now: float) -> None:
         """Do what is due. Calling early is harmless."""
-        while self._deadlines and self._deadlines[0][0] <= now:
-            deadline, session = heappop(self._deadlines)
+        for session in self._schedule.due(now):
             link = self._links.get(session)
-            if link is None or link.scheduled_at != deadline:
+            if link is None:
                 continue
-            link.scheduled_at = float("inf")
             if link.next_deadline() <= now:
                 link.handle_deadline(now=now)
-            if session in self._links:
-                self._dirty[session] = link
+                if session in self._links:
+                    self._urgent[session] = link
+            else:
+                self._reschedule(link)
         for name, lost_at in list(self._lost.items()):
             if now < lost_at + self.timers.forget_after_s:
                 break
             self._forget(name)
 
-    def next_event(self) -> Event | None:
-        """Return the next event, or None."""
-        return self._events.popleft() if self._events else None
+    def _reschedule(self, link: AcceptedLink) -> None:
+        if link.session in self._links:
+            self._schedule.set(link.session, link.next_deadline())
 
-    def close(self, *, now: float) -> None:
-        """End every link; datagrams_to_send then holds the goodbyes."""
-        for link in list(self._links.values()):
-            if link.is_up:
-                self._answers.append((link.channel.say_goodbye(0, now=now), link.address))
-            link.end(LinkEnd.CLOSED, LinkInput.CLOSE, now=now)
-
-    # --- Sessions ---
+    # --- Handshakes ---
 
     def _on_sealed(
         self, data: bytes, header: Header, source: Address, now: float
@@ -233,34 +283,52 @@ class Server:
             return DropReason.UNKNOWN_SESSION
         if link.address != source:
             return DropReason.WRONG_SOURCE
+        keyring = link.channel.keyring
+        present = keyring.present
         reason = link.channel.receive(data, key_id, number, now=now)
+        if keyring.present is not present:
+            link.on_keys_used(now=now)
         if session in self._links:
-            self._dirty[session] = link
+            self._urgent[session] = link
         return reason
-
-    def _schedule(self, link: AcceptedLink) -> None:
-        """See to it that handle_deadline comes to this link in time."""
-        if link.session not in self._links:
-            return
-        deadline = link.next_deadline()
-        if deadline < link.scheduled_at:
-            link.scheduled_at = deadline
-            heappush(self._deadlines, (deadline, link.session))
 
     def _on_initiation(
         self, data: bytes, header: Header, source: Address, now: float
     ) -> DropReason | None:
-        verdict = self._doorman.receive(
-            data, session=header[3], attempt=header[4], source=source, now=now
-        )
-        if isinstance(verdict, DropReason):
-            return verdict
+        verdict = self._doorman.receive(data, header, source, now=now)
         if isinstance(verdict, bytes):
             self._answers.append((verdict, source))
             return DropReason.ADDRESS_UNPROVEN
-        return self._answer(verdict, now)
+        if not isinstance(verdict, Caller):
+            return verdict
+        try:
+            return (
+                self._renew(verdict, now) if verdict.greeting.resumes else self._meet(verdict, now)
+            )
+        except HandshakeError:
+            return DropReason.BAD_HANDSHAKE
 
-    def _answer(self, caller: Caller, now: float) -> DropReason | None:
+    def _renew(self, caller: Caller, now: float) -> DropReason | None:
+        """Offer new keys for a link that is up."""
+        link = self._links.get(caller.greeting.resumes)
+        if link is None or not link.is_up or link.address != caller.address:
+            return DropReason.UNKNOWN_SESSION
+        if not link.peer.is_same(caller.greeting, caller.static):
+            return DropReason.UNKNOWN_SESSION
+        if caller.attempt <= link.last_attempt:
+            return DropReason.STALE_HANDSHAKE  # Overtaken: the peer waits for a later one.
+        reply = Reply(
+            session=link.session,
+            key_id=link.channel.keyring.next_key_id,
+            incarnation=link.peer.our_incarnation,
+        )
+        response, keys = caller.answer(reply, ephemeral=self.random(KEY_BYTES), now=now)
+        link.offer(keys, caller.attempt)
+        self._answers.append((response, caller.address))
+        return None
+
+    def _meet(self, caller: Caller, now: float) -> DropReason | None:
+        """Answer a handshake for a new link."""
         greeting = caller.greeting
         peer = self._peers.get(greeting.name)
         if peer is None and len(self._peers) >= PEERS_MAX:
@@ -269,18 +337,16 @@ class Server:
             peer = Peer(greeting, caller.static, self.random(INCARNATION_BYTES))
         session = self._new_session()
         reply = Reply(session=session, key_id=0, incarnation=peer.our_incarnation)
-        try:
-            response, keys = caller.answer(reply, ephemeral=self.random(KEY_BYTES), now=now)
-        except HandshakeError:
-            return DropReason.BAD_HANDSHAKE
+        response, keys = caller.answer(reply, ephemeral=self.random(KEY_BYTES), now=now)
         link = AcceptedLink(
             self,
             peer,
             address=caller.address,
             session=session,
             peer_session=caller.session,
+            attempt=caller.attempt,
+            credential=greeting.credential,
             keys=keys,
-            rtt_s=FIRST_RTT_S,
             now=now,
         )
         self._keep_unconfirmed(link)
@@ -297,31 +363,45 @@ class Server:
         # The oldest goes: a peer confirms within one round trip, a flood takes longer to get here.
         if len(self._unconfirmed) >= UNCONFIRMED_MAX:
             oldest = next(iter(self._unconfirmed))
-            del self._unconfirmed[oldest], self._links[oldest]
+            self._drop_link(self._unconfirmed[oldest])
         self._unconfirmed[link.session] = self._links[link.session] = link
-        self._schedule(link)
-
-    # --- What the links report ---
+        self._reschedule(link)
 
     def on_hello(self, link: AcceptedLink, *, now: float) -> None:
-        """Admit the peer: it holds the keys."""
-        peer = link.peer
-        if not link.machine.move(LinkInput.ADMISSION):
+        """Admit a peer that holds the keys, or let the application judge it first."""
+        if not link.machine.move(LinkInput.HELLO):
             return
-        del self._unconfirmed[link.session]
+        if not self.config.judges_credentials:
+            link.machine.move(LinkInput.ADMISSION)
+            self._install(link, now)
+            return
+        self._events.append(
+            PeerAsks(
+                request=link.session,
+                peer=PeerName(link.peer.name),
+                credential=link.credential,
+                address=link.address,
+            )
+        )
+        link.credential = b""
+
+    def _install(self, link: AcceptedLink, now: float) -> None:
+        """Make this the link of its peer, in place of one that was."""
+        peer = link.peer
+        self._unconfirmed.pop(link.session, None)
         present = self._peers.get(peer.name)
-        if present is not None:
-            if present.link is not None:
-                present.link.end(LinkEnd.REPLACED, LinkInput.CLOSE, now=now)
-            if present is not peer:
-                self._forget(peer.name)
+        if present is not None and present.link is not None:
+            present.link.leave(Farewell.REPLACED, LinkEnd.REPLACED, LinkInput.CLOSE, now=now)
+        if present is not None and present is not peer:
+            self._forget(peer.name)
         self._peers[peer.name] = peer
         self._lost.pop(peer.name, None)
         peer.link = link
-        welcome = Welcome(epoch=self.epoch, flags=self._flags(), history=self.history)
-        link.channel.enqueue(Message(Kind.WELCOME, welcome.pack(), epoch=self.epoch, message_id=0))
-        link.channel.is_pulling = True
-        link.channel.adopt()
+        welcome = Welcome(epoch=self.epoch, flags=self._flags(), history=self._publisher.history)
+        link.channel.sender.enqueue(Message(Kind.WELCOME, welcome.pack(), epoch=self.epoch))
+        link.channel.sender.is_pulling = True
+        link.channel.sender.adopt()
+        self._urgent[link.session] = link
         self._events.append(
             LinkUp(
                 peer=PeerName(peer.name),
@@ -331,17 +411,30 @@ class Server:
             )
         )
 
+    # --- What the links report ---
+
+    def on_farewell(self, link: AcceptedLink, datagram: bytes) -> None:
+        """Send the last datagram of a link."""
+        self._answers.append((datagram, link.address))
+
+    def _drop_link(self, link: AcceptedLink) -> None:
+        session = link.session
+        self._links.pop(session, None)
+        self._unconfirmed.pop(session, None)
+        self._urgent.pop(session, None)
+        self._fanout.pop(session, None)
+        self._schedule.remove(session)
+        self._publisher.release(link.feed)
+        link.feed = None
+
     def on_end(self, link: AcceptedLink, reason: LinkEnd, *, was_up: bool, now: float) -> None:
         """Let the link go; what it had not delivered waits for the peer to come back."""
-        self._links.pop(link.session, None)
-        self._unconfirmed.pop(link.session, None)
-        self._dirty.pop(link.session, None)
+        self._drop_link(link)
         peer = link.peer
-        if not was_up:
-            return
-        peer.link = None
-        self._lost[peer.name] = now
-        self._events.append(LinkDown(peer=PeerName(peer.name), reason=reason))
+        if was_up:
+            peer.link = None
+            self._lost[peer.name] = now
+            self._events.append(LinkDown(peer=PeerName(peer.name), reason=reason))
 
     def _forget(self, name: str) -> None:
         peer = self._peers.pop(name)
@@ -363,48 +456,48 @@ class Server:
         subscription = parse_subscription(body)
         if subscription is None:
             self.drops[DropReason.MALFORMED] += 1
-        elif self._serves_table:
-            self._subscribe(link, subscription)
+            self.on_malformed(link)
+        elif self._publisher.is_complete:
+            self._publisher.release(link.feed)
+            link.feed = self._publisher.subscribe(subscription)
+            if link.feed is None:
+                self._want_digests(link)
 
-    def _subscribe(self, link: AcceptedLink, wanted: Subscription) -> None:
-        self._table.advance(wanted.version)
-        view = self._views.get(wanted.prefixes)
-        if view is None:
-            view = self._views[wanted.prefixes] = View(self._table, wanted.prefixes)
-        table, number = self._table, wanted.number
-        if wanted.history == self.history and table.floor <= wanted.version <= table.version:
-            link.feed = Feed(view, number, cursor=wanted.version)
-        elif wanted.root == view.digests.root():
-            link.feed = Feed(view, number, cursor=table.version)
-        elif wanted.buckets:
-            buckets = view.digests.differing(wanted.buckets)
-            link.feed = Feed(view, number, cursor=table.version, buckets=buckets)
-        else:
-            link.channel.enqueue(Message(Kind.DIGESTS_WANTED, b"", epoch=self.epoch, message_id=0))
+    def _want_digests(self, link: AcceptedLink) -> None:
+        link.channel.sender.enqueue(Message(Kind.DIGESTS_WANTED, b"", epoch=self.epoch))
 
     def on_delivered(self, link: AcceptedLink, message: Message, *, now: float) -> None:
         """Announce that a peer has a message."""
+        sent_at = message.first_sent_at
         self._events.append(
             MessageAcknowledged(
                 peer=PeerName(link.peer.name),
                 message_id=MessageId(message.message_id),
-                rtt_s=now - message.first_sent_at,
+                rtt_s=now - (now if sent_at is None else sent_at),
             )
         )
 
+    def on_malformed(self, link: AcceptedLink) -> None:
+        """Announce that a peer breaks the rules."""
+        self._events.append(PeerMisbehaved(peer=PeerName(link.peer.name)))
+
     def on_heartbeat(self, link: AcceptedLink, frame: Frame) -> None:
-        """Compare digests where both hold the same version: there they must be equal."""
-        version, digest = frame[7], frame[8]
+        """Compare digests where both hold the same version, and learn of a higher epoch."""
+        epoch, _, version, digest = frame[5:9]
+        if epoch > self._superseded_by:
+            self._superseded_by = epoch
+            self._events.append(Superseded(epoch=epoch))
         feed = link.feed
-        if feed is None or not digest or version != self._table.version or feed.has_chunk:
+        if feed is None or not digest or not feed.is_held(version):
             return
         if digest != feed.view.digests.root():
+            self._publisher.release(feed)
             link.feed = None
-            link.channel.enqueue(Message(Kind.DIGESTS_WANTED, b"", epoch=self.epoch, message_id=0))
+            self._want_digests(link)
 
     def _flags(self) -> int:
-        return SERVES_TABLE if self._serves_table else 0
+        return SERVES_TABLE if self._publisher.is_complete else 0
 
     def heartbeat_fields(self) -> tuple[int, int, int, bytes]:
-        """Return epoch, flags, table version and no digest: the peer sends its own."""
-        return self.epoch, self._flags(), self._table.version, b""
+        """Return epoch, flags and table version; the digest is the peer's to send."""
+        return self.epoch, self._flags(), self._publisher.version, b""

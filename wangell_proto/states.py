@@ -19,6 +19,7 @@ class LinkState(enum.Enum):
     GREETING = "greeting"  # Client: INITIATION sent without a cookie.
     CHALLENGED = "challenged"  # Client: the cookie came; INITIATION sent with it.
     PROVING = "proving"  # Keys exist. Client: waits for WELCOME. Server: waits for HELLO.
+    JUDGED = "judged"  # Server: the peer holds the keys; the application looks at its credential.
     UP = "up"  # Both sides have proved what they must; messages flow.
     CLOSED = "closed"  # Ended for good. Final.
 
@@ -26,10 +27,11 @@ class LinkState(enum.Enum):
 class LinkInput(enum.Enum):
     """What can happen to a link."""
 
-    DIAL = "dial"  # Local: the time to try has come.
+    DIAL = "dial"  # Local: the time to try has come, or to renew the keys.
     RETRY = "retry"  # Remote, by MAC: a cookie.
     RESPONSE = "response"  # Remote, authenticated: the handshake's second message.
-    ADMISSION = "admission"  # Client: WELCOME came. Server: HELLO came.
+    HELLO = "hello"  # Server, authenticated: the peer holds the keys.
+    ADMISSION = "admission"  # Client: WELCOME came. Server: the application, or none, agreed.
     SILENCE = "silence"  # Timer: nothing heard in time.
     GOODBYE = "goodbye"  # Remote, authenticated: the peer ends the link.
     CLOSE = "close"  # Local: the caller ends the link.
@@ -44,9 +46,13 @@ TRANSITIONS: Mapping[LinkState, Mapping[LinkInput, LinkState]] = MappingProxyTyp
     _S.GREETING:   {_I.RETRY: _S.CHALLENGED, _I.RESPONSE: _S.PROVING, _I.SILENCE: _S.RESTING,
                     _I.CLOSE: _S.CLOSED},
     _S.CHALLENGED: {_I.RESPONSE: _S.PROVING, _I.SILENCE: _S.RESTING, _I.CLOSE: _S.CLOSED},
-    _S.PROVING:    {_I.ADMISSION: _S.UP, _I.SILENCE: _S.RESTING, _I.GOODBYE: _S.RESTING,
+    _S.PROVING:    {_I.HELLO: _S.JUDGED, _I.ADMISSION: _S.UP, _I.SILENCE: _S.RESTING,
+                    _I.GOODBYE: _S.RESTING, _I.CLOSE: _S.CLOSED},
+    _S.JUDGED:     {_I.ADMISSION: _S.UP, _I.SILENCE: _S.RESTING, _I.GOODBYE: _S.RESTING,
                     _I.CLOSE: _S.CLOSED},
-    _S.UP:         {_I.SILENCE: _S.RESTING, _I.GOODBYE: _S.RESTING, _I.CLOSE: _S.CLOSED},
+    # While up, a handshake renews the keys and the link notices nothing of it.
+    _S.UP:         {_I.DIAL: _S.UP, _I.RETRY: _S.UP, _I.RESPONSE: _S.UP, _I.SILENCE: _S.RESTING,
+                    _I.GOODBYE: _S.RESTING, _I.CLOSE: _S.CLOSED},
     _S.CLOSED:     {},
 })  # fmt: skip
 

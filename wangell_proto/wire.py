@@ -28,6 +28,7 @@ from wangell_proto.errors import DropReason
 
 __all__ = [
     "DatagramType",
+    "Farewell",
     "Frame",
     "FrameType",
     "Header",
@@ -54,8 +55,8 @@ class FrameType(enum.IntEnum):
     MESSAGE = 2  # kind, sequence, epoch, body
     FRAGMENT = 3  # kind, sequence, epoch, index, count, part of the body
     HEARTBEAT = 4  # id, echoed id, us since, us of silence, epoch, flags, version, digest
-    PING = 5  # id
-    PONG = 6  # id
+    PING = 5  # nothing more
+    PONG = 6  # nothing more
     GOODBYE = 7  # reason
 
 
@@ -70,6 +71,17 @@ class Kind(enum.IntEnum):
     WELCOME = 5  # Server to client: admitted.
     SUBSCRIBE = 6  # Client to server: this is what I hold of the table.
     DIGESTS_WANTED = 7  # Server to client: subscribe again, with bucket digests.
+    REKEY_WANTED = 8  # Server to client: shake hands anew, this key's time is over.
+
+
+class Farewell(enum.IntEnum):
+    """Why a GOODBYE was said. Append only; a number not known counts as CLOSED."""
+
+    CLOSED = 0  # The process ends, or its caller closed the link.
+    REFUSED = 1  # The application refused the credential.
+    SILENCE = 2  # The other side was not heard in time; it may hear this nevertheless.
+    REPLACED = 3  # The same peer has linked anew.
+    KEY_WITHDRAWN = 4  # The pre-shared key of this link is no longer good.
 
 
 Header = tuple[int, int, int, int, int]  # type, flags, key id, session, packet number
@@ -172,7 +184,11 @@ def _is_heartbeat(frame: Frame) -> bool:
     )
 
 
-def _is_single_number(frame: Frame) -> bool:
+def _is_bare(frame: Frame) -> bool:
+    return len(frame) == 1
+
+
+def _is_goodbye(frame: Frame) -> bool:
     return len(frame) == 2 and _is_number(frame[1])
 
 
@@ -181,7 +197,7 @@ _VALIDATORS = {
     int(FrameType.MESSAGE): _is_message,
     int(FrameType.FRAGMENT): _is_fragment,
     int(FrameType.HEARTBEAT): _is_heartbeat,
-    int(FrameType.PING): _is_single_number,
-    int(FrameType.PONG): _is_single_number,
-    int(FrameType.GOODBYE): _is_single_number,
+    int(FrameType.PING): _is_bare,
+    int(FrameType.PONG): _is_bare,
+    int(FrameType.GOODBYE): _is_goodbye,
 }

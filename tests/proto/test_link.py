@@ -93,7 +93,7 @@ def test_a_restarted_server_sends_only_what_differs():
     for index in range(1, 500):
         successor.set_record(f"default/{index}", b"x" * 100)
     successor.set_record("default/500", b"new")
-    successor.serve_table(is_complete=True)
+    successor.serve_table(is_complete=True, now=network.now)
     network.sent.clear()
     network.run_until(lambda: client_host.of(TableSynced))
     changed = {event.key: event.value for event in client_host.events if hasattr(event, "key")}
