@@ -34,7 +34,7 @@ from wangell_daemon.kernel_events import parse_answered, parse_held, parse_liste
 from wangell_daemon.link import Link
 from wangell_daemon.listeners import Listeners
 from wangell_daemon.metrics import Metrics
-from wangell_daemon.node import Node, RecordRefusedError
+from wangell_daemon.node import Listens, Node, RecordRefusedError
 from wangell_daemon.packets import BadFrameError, with_checksums
 from wangell_daemon.readiness.probe import Prober
 from wangell_daemon.readiness.workload import WorkloadRule
@@ -149,26 +149,26 @@ class Agent:
         if listen.is_loopback:
             return
         workload = self._workload_rule.workload_of(listen.pid)
-        if workload is None or not self._node.serves(workload, listen.port):
+        if workload is None:
             return
+        address = self._workload_rule.address_of(listen.pid)
         self._listeners.heard(workload, listen.port, listen.pid)
         if self._watches_listen:
-            self._listens(workload, listen.port, seen_ns=listen.seen_ns)
+            self._listens(workload, listen.port, seen_ns=listen.seen_ns, address=address)
 
     def probe_answered(self, workload: str, port: int, seen_ns: int) -> None:
         """An endpoint answered a SYN probe."""
         self._listens(workload, port, seen_ns=seen_ns)
 
-    def _listens(self, workload: str, port: int, *, seen_ns: int) -> None:
-        self._carry_out(
-            self._node.listens(
-                workload,
-                port,
-                seen_ns=seen_ns,
-                now_ns=time.monotonic_ns(),
-                room=lambda: self._listeners.room(workload, port),
-            )
+    def _listens(self, workload: str, port: int, *, seen_ns: int, address: str = "") -> None:
+        listening = Listens(
+            workload=workload,
+            port=port,
+            seen_ns=seen_ns,
+            address=address,
+            room=lambda: self._listeners.room(workload, port),
         )
+        self._carry_out(self._node.listens(listening, now_ns=time.monotonic_ns()))
 
     # What the controller says (link.LinkUser).
 
@@ -279,7 +279,10 @@ class Agent:
 
     def _report_listening(self, effect: ReportListening) -> None:
         report = Listening(
-            service=effect.service, activation=effect.activation, workload=effect.workload
+            service=effect.service,
+            activation=effect.activation,
+            workload=effect.workload,
+            address=effect.address,
         )
         self.link.report(report, lane=Lane.WAKE)
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from wangell_daemon.datapath import DatapathError, detach, remove_rules
+from wangell_daemon.datapath import DatapathError, default_interface, detach, remove_rules
 from wangell_daemon.keys import KeyFileError
 from wangell_daemon.run import AlreadyServedError, run
 from wangell_daemon.settings import (
     Readiness,
     Settings,
+    Workload,
     parse_address,
     parse_duration_s,
 )
@@ -22,6 +23,7 @@ from wangell_daemon.settings import (
 __all__ = ["main"]
 
 T = TypeVar("T")
+AUTO = "auto"
 
 EXAMPLE = """\
 example:
@@ -49,10 +51,13 @@ def _run(arguments: argparse.Namespace) -> int:
     _require_root()
     run(
         Settings(
-            interface=arguments.interface,
+            interface=default_interface() if arguments.interface == AUTO else arguments.interface,
             node_name=arguments.node_name,
             controllers=tuple(arguments.controller),
             key_dir=arguments.key_dir,
+            credential_file=arguments.credential_file,
+            workload=Workload(arguments.workload),
+            cgroup_root=arguments.cgroup_root,
             readiness=Readiness(arguments.readiness),
             probe_interval_s=arguments.probe_interval,
             metrics_address=arguments.metrics_address,
@@ -64,10 +69,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _uninstall(arguments: argparse.Namespace) -> int:
     _require_root()
-    was_there = detach(arguments.interface)
+    interface = default_interface() if arguments.interface == AUTO else arguments.interface
+    was_there = detach(interface)
     remove_rules()
-    what = "detached" if was_there else "nothing of Wangell's was attached to"
-    print(f"{what} {arguments.interface}")  # noqa: T201
+    what = "detached from" if was_there else "nothing of Wangell's was attached to"
+    print(f"{what} {interface}")  # noqa: T201
     return 0
 
 
@@ -92,21 +98,27 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="serve one interface until SIGTERM"))
     uninstall = commands.add_parser("uninstall", help="take the XDP program off an interface")
-    uninstall.add_argument("--interface", required=True, metavar="NAME")
+    uninstall.add_argument("--interface", default=AUTO, metavar="NAME")
     uninstall.set_defaults(command=_uninstall)
     return parser
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--interface", required=True, metavar="NAME", help="where callers' packets arrive")
+    add(
+        "--interface",
+        default=AUTO,
+        metavar="NAME",
+        help="where callers' packets arrive; default: that of the default route",
+    )
     add(
         "--controller",
         required=True,
         action="append",
         metavar="HOST:PORT",
         type=_checked(parse_address),
-        help="a controller's protocol address; repeat it for several, most liked first",
+        help="a controller's protocol address; repeat it for several, most liked first. A name is "
+        "looked up, and stands for all its addresses",
     )
     add(
         "--key-dir",
@@ -114,6 +126,25 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=Path,
         help="holds controller.pub and psk, from `wangell-controller keygen`",
+    )
+    add(
+        "--credential-file",
+        metavar="FILE",
+        type=Path,
+        help="shown to the controllers: on Kubernetes a projected ServiceAccount token",
+    )
+    add(
+        "--workload",
+        choices=[each.value for each in Workload],
+        default=Workload.NETNS.value,
+        help="how a process is known to be a replica's: by its network namespace (one host, "
+        "default) or by its pod's cgroup (Kubernetes)",
+    )
+    add(
+        "--cgroup-root",
+        default="/",
+        metavar="PATH",
+        help="the kubelet's --cgroup-root, with --workload cgroup (default /)",
     )
     add("--node-name", default=platform.node(), metavar="NAME", help="default: the host's name")
     add(

@@ -122,6 +122,7 @@ class ReportListening:
     service: str
     activation: int
     workload: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)

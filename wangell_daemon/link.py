@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from wangell_daemon.settings import Address
 from wangell_proto import (
     ClientConfig,
     Event,
@@ -67,18 +66,19 @@ class Link:
             LinkDown: self._on_down,
         }
 
-    async def open(
-        self, *, name: str, controllers: tuple[Address, ...], public_key: bytes, psk: bytes
-    ) -> None:
-        """Begin to look for a controller. Raises OSError where the socket cannot be opened."""
-        config = ClientConfig(
-            name=name, servers=controllers, server_public_key=public_key, psks=(psk,)
-        )
+    async def open(self, config: ClientConfig) -> None:
+        """Begin to look for a controller; a second call does so with another configuration.
+
+        Reports that were not acknowledged go to the next controller from the core's own memory,
+        when its table is whole. Raises OSError where the socket cannot be opened.
+        """
+        self.close()
         self._client = await open_client(config, self._on_event)
 
     def report(self, report: Report, *, lane: Lane, replaces: str | None = None) -> None:
         """Send a report in this very call; while no controller answers, it waits for the next."""
-        assert self._client is not None
+        if self._client is None:
+            return  # said again when a table is whole
         self._client.send(encode_report(report), lane=lane, replaces=replaces)
 
     @property

@@ -11,6 +11,8 @@ log = logging.getLogger(__name__)
 
 # A replica that cannot be asked counts as busy: missing data is never zero traffic.
 UNKNOWN_CONNECTIONS = 1
+# Every listener of the node is heard of, replica or not; one forgotten is found again in /proc.
+PIDS_MAX = 1024
 
 
 class Listeners:
@@ -25,6 +27,8 @@ class Listeners:
         """Process `pid` of the workload has begun to listen."""
         self.forget(workload, port)
         self._pids[workload, port] = pid
+        if len(self._pids) > PIDS_MAX:
+            self.forget(*next(iter(self._pids)))
 
     def room(self, workload: str, port: int) -> int:
         """How many connections its queue still takes; 1 where that cannot be read."""

@@ -4,6 +4,7 @@ Pure, like `service`: the agent feeds it events and carries its effects out.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from wangell_daemon.effects import Effect, ForgetFrontends
 from wangell_daemon.held import HELD_MAX, HeldSyn
@@ -11,9 +12,26 @@ from wangell_daemon.packets import frontend_key, frontend_of
 from wangell_daemon.service import Service
 from wangell_proto.vocabulary import Phase, ServiceRecord, Started
 
-__all__ = ["SLOTS_MAX", "Node", "RecordRefusedError"]
+__all__ = ["SLOTS_MAX", "Listens", "Node", "RecordRefusedError"]
 
 SLOTS_MAX = 16384  # ebpf/consts.h; a test holds them equal
+
+
+# The newest LISTENs of workloads unknown: a node starts some hundred containers at once at most.
+HEARD_MAX = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listens:
+    """A process of a workload listens."""
+
+    workload: str
+    port: int
+    seen_ns: int
+    address: str = ""
+    "The workload's own address; empty where the record has it"
+    room: Callable[[], int] | None = None
+    "How many connections its queue still takes; None where that cannot be read"
 
 
 class RecordRefusedError(ValueError):
@@ -37,6 +55,7 @@ class Node:
         self._by_replica: dict[tuple[str, int], Service] = {}  # workload and port
         self._busy: dict[str, Service] = {}  # those that hold SYNs: the wake path walks no others
         self._adopted = dict(adopted or {})
+        self._heard: dict[tuple[str, int], Listens] = {}  # of workloads that no record names (yet)
         self._early: list[HeldSyn] = []  # for adopted frontends whose record has not come yet
         self._free_slots = _slots_without(set(self._adopted.values()))
         self._returned_slots: list[int] = []
@@ -65,7 +84,9 @@ class Node:
         service = self._services.get(name) or self._add(name, keys)
         self._unindex(service)
         self._index(service, keys, record)
-        return service.update(record, now_ns=now_ns) + self._take_early(now_ns=now_ns)
+        effects = service.update(record, now_ns=now_ns)
+        effects += self._take_heard(service, now_ns=now_ns)
+        return effects + self._take_early(now_ns=now_ns)
 
     def table_synced(self) -> list[Effect]:
         """The table is whole: forget what a predecessor left and nobody claims; repeat reports."""
@@ -101,20 +122,16 @@ class Node:
         self._early.append(held)
         return []
 
-    def listens(
-        self,
-        workload: str,
-        port: int,
-        *,
-        seen_ns: int,
-        now_ns: int,
-        room: Callable[[], int] | None = None,
-    ) -> list[Effect]:
-        """A process of `workload` listens on `port`. Nothing follows where it is no replica's."""
-        service = self._by_replica.get((workload, port))
+    def listens(self, listening: Listens, *, now_ns: int) -> list[Effect]:
+        """A process listens. Where it is no replica's that we know of, it may soon be one's."""
+        key = listening.workload, listening.port
+        service = self._by_replica.get(key)
         if service is None:
+            self._heard[key] = listening
+            if len(self._heard) > HEARD_MAX:
+                del self._heard[next(iter(self._heard))]
             return []
-        return service.listens(workload, seen_ns=seen_ns, now_ns=now_ns, room=room)
+        return _tell(service, listening, now_ns=now_ns)
 
     def serves(self, workload: str, port: int) -> bool:
         """Whether that workload is a replica of this node."""
@@ -160,6 +177,13 @@ class Node:
         return [each for each in self if each.record and each.record.phase is Phase.WARM]
 
     # The index.
+
+    def _take_heard(self, service: Service, *, now_ns: int) -> list[Effect]:
+        """The controller has just named a workload whose LISTEN came before its name."""
+        effects: list[Effect] = []
+        for key in [key for key in self._heard if self._by_replica.get(key) is service]:
+            effects += _tell(service, self._heard.pop(key), now_ns=now_ns)
+        return effects
 
     def _index(self, service: Service, keys: tuple[bytes, ...], record: ServiceRecord) -> None:
         for key in keys:
@@ -214,6 +238,16 @@ class Node:
         for held in early:
             effects += self.syn(held, now_ns=now_ns) or []
         return effects
+
+
+def _tell(service: Service, listening: Listens, *, now_ns: int) -> list[Effect]:
+    return service.listens(
+        listening.workload,
+        seen_ns=listening.seen_ns,
+        now_ns=now_ns,
+        address=listening.address,
+        room=listening.room,
+    )
 
 
 def _slots_without(taken: set[int]) -> Iterator[int]:

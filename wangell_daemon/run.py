@@ -15,14 +15,15 @@ from prometheus_client import start_http_server
 
 from wangell_daemon.agent import Agent
 from wangell_daemon.cold_start_log import ColdStartLog
+from wangell_daemon.controllers import Controllers
 from wangell_daemon.datapath import Datapath, Handover, XdpMode
 from wangell_daemon.keys import read_key
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
 from wangell_daemon.readiness.probe import Prober
-from wangell_daemon.readiness.workload import ByNamespace
+from wangell_daemon.readiness.workload import ByCgroup, ByNamespace, WorkloadRule
 from wangell_daemon.refusal import Refuser
-from wangell_daemon.settings import Readiness, Settings
+from wangell_daemon.settings import Readiness, Settings, Workload
 
 __all__ = ["AlreadyServedError", "run"]
 
@@ -38,30 +39,26 @@ class AlreadyServedError(RuntimeError):
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises DatapathError, KeyFileError, AlreadyServedError."""
-    public_key = read_key(settings.key_dir / "controller.pub")
-    psk = read_key(settings.key_dir / "psk")
+    read_key(settings.key_dir / "controller.pub")  # to fail before anything is touched
+    read_key(settings.key_dir / "psk")
     with _only_daemon_of(settings.interface), contextlib.ExitStack() as leaving:
         datapath = Datapath(settings.interface)
         leaving.callback(datapath.close)
-        asyncio.run(_serve(settings, datapath, public_key=public_key, psk=psk))
+        asyncio.run(_serve(settings, datapath))
 
 
-async def _serve(settings: Settings, datapath: Datapath, *, public_key: bytes, psk: bytes) -> None:
+async def _serve(settings: Settings, datapath: Datapath) -> None:
     with contextlib.ExitStack() as leaving:
         agent = _agent(settings, datapath, leaving)
         _serve_metrics(settings, agent, datapath, leaving)
         _take_over(datapath, agent)
         agent.on_synced = _notify_ready
-        await agent.link.open(
-            name=settings.node_name,
-            controllers=settings.controllers,
-            public_key=public_key,
-            psk=psk,
-        )
         leaving.callback(agent.link.close)
+        following = asyncio.create_task(Controllers(settings, agent.link.open).follow())
+        leaving.callback(following.cancel)
         agent.beat()
         _keep_quick()
-        await _stopped()
+        await _stopped(following)
         log.info("leaving; %s stays attached and holds for 30 s more", settings.interface)
 
 
@@ -83,7 +80,7 @@ def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack
         refuser=refuser,
         metrics=Metrics(),
         cold_starts=cold_starts,
-        workload_rule=ByNamespace(),
+        workload_rule=_workload_rule(settings),
         clock=BOOT_ID.read_text().strip(),
         watches_listen=settings.readiness is not Readiness.PROBE,
     )
@@ -123,12 +120,31 @@ def _take_over(datapath: Datapath, agent: Agent) -> None:
     datapath.drain_predecessor(agent.held)
 
 
-async def _stopped() -> None:
-    stop = asyncio.Event()
+def _workload_rule(settings: Settings) -> WorkloadRule:
+    if settings.workload is Workload.CGROUP:
+        return ByCgroup(settings.cgroup_root)
+    return ByNamespace()
+
+
+async def _stopped(following: asyncio.Task[None]) -> None:
+    """Wait for a signal; what breaks `following` ends the daemon, too."""
     loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+        loop.add_signal_handler(number, _end, stop)
+    following.add_done_callback(lambda task: _fail(stop, task))
+    await stop
+
+
+def _end(stop: asyncio.Future[None]) -> None:
+    if not stop.done():
+        stop.set_result(None)
+
+
+def _fail(stop: asyncio.Future[None], task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not stop.done():
+        stop.set_exception(error)
 
 
 def _keep_quick() -> None:

@@ -5,6 +5,7 @@ The controller's record decides, with one exception: on LISTEN the service is *r
 once, because the record's way through the controller would cost the wake a round trip.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 from wangell_daemon.effects import (
@@ -68,6 +69,7 @@ class Service:
         self._mode: Mode | None = None
         self._wake: _Wake | None = None
         self._heard: str | None = None  # the workload that listens, since the record turned cold
+        self._heard_address = ""
         self._listened_ns = 0
         self._room: Callable[[], int] = lambda: ROOM_UNKNOWN
         self._is_released = False
@@ -131,10 +133,16 @@ class Service:
         return self._report_wake()
 
     def listens(
-        self, workload: str, *, seen_ns: int, now_ns: int, room: Callable[[], int] | None = None
+        self,
+        workload: str,
+        *,
+        seen_ns: int,
+        now_ns: int,
+        address: str = "",
+        room: Callable[[], int] | None = None,
     ) -> list[Effect]:
         """A replica of this node listens; `room()`: how many connections its queue still takes."""
-        self._heard, self._listened_ns = workload, seen_ns
+        self._heard, self._heard_address, self._listened_ns = workload, address, seen_ns
         self._room = room or (lambda: ROOM_UNKNOWN)
         is_waking = self.record is not None and self.record.phase is Phase.WAKING
         return self._release(now_ns=now_ns) if is_waking or self._wake is not None else []
@@ -275,9 +283,15 @@ class Service:
 
     def _chosen_endpoint(self) -> Endpoint | None:
         """The one that is known to listen, else one of this node: it sees the client's address."""
-        endpoints = [each for each in self.record.endpoints if each.address] if self.record else []
+        known = [self._with_address(each) for each in self.record.endpoints] if self.record else []
+        endpoints = [each for each in known if each.address]
         endpoints.sort(key=lambda each: (each.workload != self._heard, each.node != self._node))
         return endpoints[0] if endpoints else None
+
+    def _with_address(self, endpoint: Endpoint) -> Endpoint:
+        if endpoint.address or endpoint.workload != self._heard:
+            return endpoint
+        return dataclasses.replace(endpoint, address=self._heard_address)
 
     # Telling the controller.
 
@@ -304,7 +318,8 @@ class Service:
             return []
         if record.phase not in (Phase.COLD, Phase.WAKING):
             return []
-        return [ReportListening(self.name, self._activation(), self._heard)]
+        report = ReportListening(self.name, self._activation(), self._heard, self._heard_address)
+        return [report]
 
     def _probe(self, *, is_once: bool, wanted: bool) -> list[Effect]:
         assert self.record is not None

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Address", "Readiness", "Settings", "parse_address", "parse_duration_s"]
+__all__ = ["Address", "Readiness", "Settings", "Workload", "parse_address", "parse_duration_s"]
 
 Address = tuple[str, int]
 _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -19,6 +19,13 @@ class Readiness(enum.Enum):
     BOTH = "both"  # Whichever comes first.
 
 
+class Workload(enum.Enum):
+    """How a process is known to be a replica's."""
+
+    NETNS = "netns"  # One host: its network namespace.
+    CGROUP = "cgroup"  # A Kubernetes node: the pod's UID in its cgroup path.
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All of it."""
@@ -26,7 +33,12 @@ class Settings:
     interface: str
     node_name: str
     controllers: tuple[Address, ...]
+    "Host names are looked up, and looked up again"
     key_dir: Path
+    credential_file: Path | None
+    "Shown to the controllers; read again when it changes"
+    workload: Workload
+    cgroup_root: str
     readiness: Readiness
     probe_interval_s: float
     metrics_address: Address | None

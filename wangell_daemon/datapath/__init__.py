@@ -7,8 +7,9 @@ their ring buffers, injecting frames. What never does: deciding which SYN is hel
 from wangell_daemon.datapath.datapath import Datapath
 from wangell_daemon.datapath.errors import DatapathError, ForeignProgramError
 from wangell_daemon.datapath.handover import Handover, remove_rules
-from wangell_daemon.datapath.interface import XdpMode, detach
+from wangell_daemon.datapath.interface import XdpMode, default_interface, detach
 from wangell_daemon.datapath.sockdiag import Listener
+from wangell_daemon.datapath.syscalls import source_address_in
 
 __all__ = [
     "Datapath",
@@ -17,6 +18,8 @@ __all__ = [
     "Handover",
     "Listener",
     "XdpMode",
+    "default_interface",
     "detach",
     "remove_rules",
+    "source_address_in",
 ]

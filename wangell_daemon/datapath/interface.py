@@ -14,7 +14,16 @@ from wangell_daemon.datapath.compiler import quietly
 from wangell_daemon.datapath.errors import DatapathError, ForeignProgramError
 from wangell_daemon.datapath.objects import program_name
 
-__all__ = ["PROGRAM_NAME", "Attached", "XdpMode", "attach", "attached_program", "detach"]
+__all__ = [
+    "PROGRAM_NAME",
+    "Attached",
+    "XdpMode",
+    "attach",
+    "attached_program",
+    "default_interface",
+    "detach",
+    "interface_index",
+]
 
 PROGRAM_NAME = "wangell_wake"
 
@@ -41,6 +50,16 @@ def interface_index(interface: str) -> int:
     except OSError as error:
         there = ", ".join(name for _index, name in socket.if_nameindex())
         raise DatapathError(f"no interface {interface!r} here; there are: {there}") from error
+
+
+def default_interface() -> str:
+    """Return the interface of the IPv4 default route. Raises DatapathError."""
+    with IPRoute() as route:
+        for default in route.get_default_routes(family=socket.AF_INET):
+            index = default.get_attr("RTA_OIF")
+            if index is not None:
+                return socket.if_indextoname(index)
+    raise DatapathError("no default route here: name the interface with --interface")
 
 
 def attached_program(interface: str) -> Attached | None:

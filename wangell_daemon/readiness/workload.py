@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from wangell_daemon.datapath import source_address_in
+
 __all__ = ["ByCgroup", "ByNamespace", "WorkloadRule", "pids_of"]
 
 PROC = Path("/proc")
@@ -31,6 +33,9 @@ class WorkloadRule(Protocol):
     def workload_of(self, pid: int) -> str | None:
         """Return the process's workload; None if it has none, or has ended."""
 
+    def address_of(self, pid: int) -> str:
+        """Return the workload's own address; empty where the controller knows it."""
+
 
 class ByNamespace:
     """One host: the network namespace, `net:[inode]`."""
@@ -41,6 +46,10 @@ class ByNamespace:
             return str((PROC / str(pid) / "ns" / "net").readlink())
         except OSError:
             return None
+
+    def address_of(self, pid: int) -> str:  # noqa: ARG002 (the record has it)
+        """Return nothing: who laid the namespace out gave it its address, too."""
+        return ""
 
 
 class ByCgroup:
@@ -62,6 +71,16 @@ class ByCgroup:
         pods.discard(None)
         # Hierarchies that disagree are not the kubelet's doing.
         return pods.pop() if len(pods) == 1 else None
+
+    def address_of(self, pid: int) -> str:
+        """Return the pod's address, read in its network namespace; empty if it has ended.
+
+        A pod has one address of each family on its node, before the API knows of it.
+        """
+        try:
+            return source_address_in(f"/proc/{pid}/ns/net")
+        except OSError:
+            return ""
 
     def _pod_of(self, path: str) -> str | None:
         if not path.startswith(self._root):

@@ -32,7 +32,7 @@ class Endpoint:
     """A replica: where its connections end, and how a daemon knows its LISTEN."""
 
     address: str
-    "The address the server listens on, as text; its port is the record's target_port"
+    "The address the server listens on, as text; empty while only its node can know it"
     node: str
     "The name of the node it runs on; a daemon judges only LISTENs of its own node"
     workload: str

@@ -56,6 +56,8 @@ class Listening:
     service: str
     activation: int
     workload: str
+    address: str = ""
+    "The workload's own address, as read on its node"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,84 @@
+"""Where the controllers are and what is shown to them, as names and tokens change."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+from wangell_daemon.keys import read_key
+from wangell_daemon.settings import Address, Settings
+from wangell_proto import ClientConfig
+
+__all__ = ["Controllers"]
+
+log = logging.getLogger(__name__)
+
+# A headless Service's addresses change with its pods; a token is renewed at 80 % of its hour.
+LOOK_AGAIN_S = 5.0
+# The protocol's own bound on servers is above what any Deployment of controllers has.
+CONTROLLERS_MAX = 8
+
+
+class Controllers:
+    """Calls `use(config)` at first, and each time the configuration has changed."""
+
+    def __init__(self, settings: Settings, use: Callable[[ClientConfig], Awaitable[None]]) -> None:
+        """Raises KeyFileError."""
+        self._settings = settings
+        self._use = use
+        self._public_key = read_key(settings.key_dir / "controller.pub")
+        self._psk = read_key(settings.key_dir / "psk")
+        self._used: ClientConfig | None = None
+
+    async def follow(self) -> None:
+        """Look, and look again, until cancelled."""
+        while True:
+            with contextlib.suppress(OSError):  # no address yet, or the file is being replaced
+                await self.look()
+            if not self._may_change:
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def look(self) -> None:
+        """Look names up, read the credential, and use what has changed. Raises OSError."""
+        servers = await self._addresses()
+        credential_file = self._settings.credential_file
+        config = ClientConfig(
+            name=self._settings.node_name,
+            servers=servers,
+            server_public_key=self._public_key,
+            psks=(self._psk,),
+            credential=credential_file.read_bytes().strip() if credential_file else b"",
+        )
+        if config != self._used:
+            self._used = config
+            log.info("controllers: %s", ", ".join(f"{host}:{port}" for host, port in servers))
+            await self._use(config)
+
+    @property
+    def _may_change(self) -> bool:
+        is_named = any(not _is_address(host) for host, _port in self._settings.controllers)
+        return is_named or self._settings.credential_file is not None or self._used is None
+
+    async def _addresses(self) -> tuple[Address, ...]:
+        found: list[Address] = []
+        for host, port in self._settings.controllers:
+            found += await _resolve(host, port)
+        return tuple(dict.fromkeys(found))[:CONTROLLERS_MAX]
+
+
+async def _resolve(host: str, port: int) -> list[Address]:
+    """Return a name's addresses, sorted so that the same set is the same configuration."""
+    answers = await asyncio.get_running_loop().getaddrinfo(
+        host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
+    )
+    return sorted({(str(answer[4][0]), port) for answer in answers})
+
+
+def _is_address(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except OSError:
+        return False
+    return True
