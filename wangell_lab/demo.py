@@ -5,6 +5,7 @@ down, woken again. Then many times over, once for each way to know that the serv
 """
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from wangell_lab.client import Exchange
 from wangell_lab.errors import LabError
 from wangell_lab.lab import Lab
 from wangell_lab.plot import draw
-from wangell_lab.render import series_table, wakes_table
+from wangell_lab.render import WAYS, difference, series_table, wakes_table
 from wangell_lab.report import Series, machine, report
 from wangell_lab.topology import EXAMPLE
 from wangell_lab.wakes import Wake, back_to_zero, problem_with, wake
@@ -60,7 +61,7 @@ class _Demo:
         waited_s = self._scale_down()
         second = self._wake("2nd wake", wake(self.lab, self.lab.client.get))
         self.console.print()
-        wakes = {"1st wake (curl)": first, "2nd wake (socket)": second}
+        wakes = {"1st wake\n(curl)": first, "2nd wake\n(socket)": second}
         self.console.print(wakes_table(wakes, warm))
         return {"idle_timeout_s": self.settings.idle_timeout_s, "waited_s": round(waited_s, 3)}
 
@@ -133,15 +134,21 @@ def run(settings: Settings, console: Console) -> list[str]:
     if all(series.wakes and series.warm_ms for series in several):
         console.print()
         console.print(series_table(several))
+        console.print(difference(several[0], several[1]))
         result = report(several, scale_down=scale_down, server=settings.server)
         _write({**result, "problems": demo.problems}, several, settings, console)
     return demo.problems
 
 
+def _named(server: Sequence[str]) -> str:
+    """Return a command line without its directories, which say nothing to a reader."""
+    return shlex.join([Path(server[0]).name, *(Path(each).name for each in server[1:])])
+
+
 def _introduction(settings: Settings) -> str:
     return (
         f"{EXAMPLE.service} at {EXAMPLE.address}:{EXAMPLE.port} is at zero. "
-        f"Its server: [bold]{' '.join(settings.server)}[/bold]\n"
+        f"Its server: [bold]{_named(settings.server)}[/bold]\n"
         f"samples/serverless-example.yaml, but with idleTimeout {settings.idle_timeout_s} "
         f"in place of 1800, so that you can watch it scale down."
     )
@@ -155,12 +162,11 @@ def _write(
         settings.json_path.write_text(json.dumps(result, indent=2) + "\n")
         console.print(f"Written: {settings.json_path}")
     if settings.plot_path is not None:
-        named = {"listen": "cold, LISTEN seen", "probe": "cold, SYN probes"}
-        distributions = {named[each.readiness]: each.first_byte_ms for each in several}
+        distributions = {f"cold, {WAYS[each.readiness]}": each.first_byte_ms for each in several}
         distributions["warm"] = [ms for each in several for ms in each.warm_ms]
         here = machine()
         note = (
-            f"{settings.runs} cold starts each way. Server: {' '.join(settings.server)}. "
+            f"{settings.runs} cold starts each way. Server: {_named(settings.server)}. "
             f"Linux {here['kernel']}, {here['cpus']} x {here['cpu']}, commit {here['commit']}"
         )
         draw(distributions, settings.plot_path, note=note)

@@ -13,7 +13,7 @@ from wangell_lab.cold_starts import ColdStartLog
 from wangell_lab.declaration import local_services, sample_manifest
 from wangell_lab.errors import LabError
 from wangell_lab.namespaces import Namespace
-from wangell_lab.process import Process
+from wangell_lab.process import READY_TIMEOUT_S, Process
 from wangell_lab.programs import (
     CONTROLLER_METRICS_PORT,
     DAEMON_METRICS_PORT,
@@ -162,7 +162,7 @@ class Lab:
             status_path=status_path,
             metrics_address=(address, CONTROLLER_METRICS_PORT),
         )
-        self._start(controller)
+        self._start(controller, timeout_s=READY_TIMEOUT_S)
         self.controllers[host] = controller
         return controller
 
@@ -175,8 +175,9 @@ class Lab:
         interface: str = "eth0",
         key_directory: Path | None = None,
         extra_arguments: Sequence[str] = (),
+        timeout_s: float = READY_TIMEOUT_S,
     ) -> Daemon:
-        """Start wangell-daemon on that node; return it when it is ready.
+        """Start wangell-daemon on that node; return it when it is ready. Raises LabError.
 
         It knows every controller of the lab. `key_directory` gives it other keys than theirs.
         """
@@ -201,7 +202,7 @@ class Lab:
             cold_starts=before.cold_starts if before else ColdStartLog(log_path),
             metrics_address=(address, DAEMON_METRICS_PORT),
         )
-        self._start(daemon)
+        self._start(daemon, timeout_s=timeout_s)
         self.daemons[node] = daemon
         return daemon
 
@@ -243,10 +244,10 @@ class Lab:
             kube_proxy.load(kube_proxy.ruleset(self.topology, node), self.namespace(node))
         preflight.mount_tracefs()
 
-    def _start(self, process: Process) -> None:
+    def _start(self, process: Process, *, timeout_s: float) -> None:
         # Stopped in reverse order: daemons first, while there is still a controller to tell.
         self._undo.callback(process.stop)
-        process.start()
+        process.start(timeout_s=timeout_s)
 
     def _subdirectory(self, name: str) -> Path:
         directory = self.directory / name

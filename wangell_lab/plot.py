@@ -77,13 +77,14 @@ def _reference(axes: Axes, name: str, at_ms: float, row: int) -> None:
 
 def _dress(axes: Axes) -> None:
     axes.set_xscale("log")
-    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # Room for the legend above the highest bar.
+    axes.set_ylim(0, 130)  # Room for the legend above the highest bar.
     axes.set_xlim(*AXIS_MS)
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g} ms"))
     title = "Waking a service that is at zero: what the caller waits"
     axes.set_title(title, loc="left", weight="bold")
     axes.set_xlabel("connect() to the first byte of the response")
+    axes.set_yticks(range(0, 101, 20))
     axes.set_ylabel("share of requests (%)")
     axes.grid(axis="x", which="major", color="#e3e5e8", zorder=0)
     axes.set_axisbelow(True)

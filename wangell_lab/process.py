@@ -14,7 +14,7 @@ from pathlib import Path
 from wangell_lab.errors import LabError
 from wangell_lab.namespaces import Namespace
 
-__all__ = ["Process"]
+__all__ = ["READY_TIMEOUT_S", "Process"]
 
 # BCC compiles in 0.13 s; on a machine that is busy with other labs that has taken 3 s.
 READY_TIMEOUT_S = 30.0
