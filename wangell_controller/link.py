@@ -61,7 +61,11 @@ class ProtocolLink:
     ) -> None:
         """Serve, with the table as it is. Raises OSError where the address cannot be had."""
         config = ServerConfig(private_key=private_key, psks=(psk,), epoch=epoch, serves_table=False)
-        server = await aio.open_server(config, bind=bind, on_event=self._on_event)
+        try:
+            server = await aio.open_server(config, bind=bind, on_event=self._on_event)
+        except OSError as error:
+            reason = f"daemons cannot be served at {bind[0]}:{bind[1]}: {error.strerror}"
+            raise OSError(error.errno, reason) from error
         for key, value in self._waiting.items():
             server.set_record(key, value)
         self._waiting.clear()
