@@ -1,0 +1,98 @@
+"""The table's records on the wire."""
+
+import contextlib
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.vocabulary.values import RECORD, records
+from wangell_proto.vocabulary import (
+    Endpoint,
+    Phase,
+    ServiceRecord,
+    VocabularyError,
+    decode_record,
+    encode_record,
+)
+
+GOLDEN = bytes.fromhex(
+    "86a57068617365a677616b696e67a966726f6e74656e64739282a7616464726573"
+    "73ad31302e34362e3130302e313035a4706f72745082a761646472657373a7666430303a3a35a4706f727450ab"
+    "7461726765745f706f7274cd1f90a9656e64706f696e74739184a761646472657373aa31302e3234342e302e35"
+    "a46e6f6465a56e6f646531a8776f726b6c6f6164b06e65743a5b343032363533323030305da969735f726f75746564"
+    "c2aa61637469766174696f6e03b461637469766174696f6e5f74696d656f75745f73cb404e000000000000"
+)
+
+
+def fields() -> dict[str, Any]:
+    """The record as the wire has it, to be changed."""
+    return dict(msgpack.unpackb(encode_record(RECORD)))
+
+
+def test_the_wire_has_not_changed_unnoticed() -> None:
+    # Daemons and controllers of two versions meet during each upgrade.
+    assert encode_record(RECORD) == GOLDEN
+    assert decode_record(GOLDEN) == RECORD
+
+
+@given(records)
+def test_any_record_comes_back_whole(record: ServiceRecord) -> None:
+    assert decode_record(encode_record(record)) == record
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_every_phase_has_its_word_on_the_wire(phase: Phase) -> None:
+    changed = fields() | {"phase": phase.name.lower()}
+    assert decode_record(msgpack.packb(changed)).phase is phase
+
+
+def test_there_are_four_phases() -> None:
+    assert [phase.value for phase in Phase] == ["cold", "waking", "warm", "draining"]
+
+
+def test_an_older_controllers_record_has_defaults() -> None:
+    oldest = {name: fields()[name] for name in ("phase", "frontends", "target_port")}
+    record = decode_record(msgpack.packb(oldest))
+    assert record.endpoints == ()
+    assert record.activation == 0
+    assert record.activation_timeout_s == 60.0
+
+
+def test_an_endpoint_is_not_routed_unless_it_says_so() -> None:
+    changed = fields()
+    del changed["endpoints"][0]["is_routed"]
+    (endpoint,) = decode_record(msgpack.packb(changed)).endpoints
+    assert endpoint == Endpoint(address="10.244.0.5", node="node1", workload="net:[4026532000]")
+    assert not endpoint.is_routed
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"phase": "asleep"}, r"ServiceRecord\.phase: not a Phase"),
+        ({"phase": None}, r"ServiceRecord\.phase: not a Phase"),
+        ({"frontends": "10.0.0.1"}, r"ServiceRecord\.frontends: expected a list"),
+        ({"frontends": [{"address": "10.0.0.1"}]}, r"ServiceRecord\.frontends\[0\]: .*'port'"),
+        ({"frontends": [[]]}, r"ServiceRecord\.frontends\[0\]: expected a map"),
+        ({"target_port": "8080"}, r"ServiceRecord\.target_port: expected int"),
+        ({"endpoints": [{}]}, r"ServiceRecord\.endpoints\[0\]"),
+        ({"activation": -1.5}, r"ServiceRecord\.activation: expected int"),
+        ({"activation_timeout_s": float("nan")}, r"ServiceRecord\.activation_timeout_s"),
+        ({"activation_timeout_s": float("inf")}, r"ServiceRecord\.activation_timeout_s"),
+        ({"activation_timeout_s": "60s"}, r"ServiceRecord\.activation_timeout_s"),
+    ],
+)
+def test_a_wrong_field_is_named(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(VocabularyError, match=complaint):
+        decode_record(msgpack.packb(fields() | change))
+
+
+@given(st.binary(max_size=300))
+@example(GOLDEN[:-1])
+@example(GOLDEN + b"\0")
+def test_any_bytes_at_all_give_a_record_or_the_one_error(body: bytes) -> None:
+    with contextlib.suppress(VocabularyError):
+        assert isinstance(decode_record(body), ServiceRecord)
