@@ -1,4 +1,6 @@
-"""The catalogue of images, and the command that builds them: `python -m deploy.images.build --help`."""
+"""The catalogue of images, and the command that builds them: `python -m deploy.images.build
+--help`.
+"""
 
 import argparse
 import os
@@ -17,13 +19,14 @@ PAUSE = "wangell.local/pause:1"
 HELLOWORLD = "registry.loutres.me/helloworld-go:latest"
 CONTROLLER = "registry.loutres.me/wangell-controller:dev"
 DAEMON = "registry.loutres.me/wangell-daemon:dev"
-# The conventional "nonroot", as in distroless images: no passwd entry, no home, no file of the image is its own.
+# The conventional "nonroot", as in distroless images: no passwd entry, no home, no file of the
+# image is its own.
 NONROOT = "65532"
 
 Progress = Callable[[str], None]
 
 
-def pause(scratch: Path, progress: Progress) -> Image:
+def pause(scratch: Path, _progress: Progress) -> Image:
     """The sandbox's process: 10 lines of C."""
     binary = scratch / "pause"
     subprocess.run(
@@ -33,10 +36,10 @@ def pause(scratch: Path, progress: Progress) -> Image:
     return Image(name=PAUSE, layers=[layer], entrypoint=["/pause"], user="65534")
 
 
-def helloworld(scratch: Path, progress: Progress) -> Image:
+def helloworld(scratch: Path, _progress: Progress) -> Image:
     """The server of the published manifest: static Go."""
     binary = scratch / "helloworld"
-    command = [find_go(), "build", "-ldflags=-s -w", "-o", binary, "."]
+    command = [str(find_go()), "build", "-ldflags=-s -w", "-o", str(binary), "."]
     subprocess.run(command, cwd=HERE / "helloworld-go", env=go_environment(), check=True)
     layer = layer_of_files(scratch / "helloworld.layer", {"/helloworld": binary})
     return Image(name=HELLOWORLD, layers=[layer], entrypoint=["/helloworld"], user="65534")
@@ -105,11 +108,11 @@ def main() -> None:
     if unknown:
         parser.error(f"no image {unknown[0]!r}: choose from {', '.join(CATALOGUE)}")
     for name in arguments.names or CATALOGUE:
-        print(build(name, out=arguments.out, progress=_to_stderr))
+        sys.stdout.write(f"{build(name, out=arguments.out, progress=_to_stderr)}\n")
 
 
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":

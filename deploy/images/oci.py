@@ -1,6 +1,8 @@
-"""An OCI image archive, written without a container tool: layers of files, a config, a manifest, an index.
+"""An OCI image archive, written without a container tool: layers of files, a config, a manifest, an
+index.
 
-The archive is what `ctr images import`, `skopeo` and `docker load` read. Layers are not compressed: they
+The archive is what `ctr images import`, `skopeo` and `docker load` read. Layers are not compressed:
+they
 go from one disk to the same disk, and gzip took longer than the import itself.
 """
 
@@ -57,7 +59,9 @@ def layer_of_tar(path: Path) -> Layer:
 
 
 def layer_of_files(out: Path, files: Mapping[str, Path]) -> Layer:
-    """A layer that holds executables, by their path in the image, and the little that a static program needs."""
+    """A layer that holds executables, by their path in the image, and the little that a static
+    program needs.
+    """
     with tarfile.open(out, "w") as tar:
         for name in EMPTY_DIRECTORIES:
             tar.addfile(_directory(name, mode=0o1777 if name == "tmp" else 0o755))
@@ -68,7 +72,7 @@ def layer_of_files(out: Path, files: Mapping[str, Path]) -> Layer:
 
 
 def layer_of_root(out: Path, root: Path) -> Layer:
-    """A layer that holds a whole directory tree: owners by number, names in order, no device nodes."""
+    """A layer that holds a directory tree: owners by number, names in order, no device nodes."""
     with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
         # Sorted, so that the same tree gives the same digest and a node keeps what it has.
         for path in sorted(root.rglob("*")):

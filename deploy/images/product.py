@@ -1,4 +1,6 @@
-"""The product as layers: the wheels it depends on, and its own wheel, as `pip install` in a Dockerfile gives them."""
+"""The product as layers: the wheels it depends on, and its own wheel, as `pip install` in a
+Dockerfile gives them.
+"""
 
 import configparser
 import hashlib
@@ -21,7 +23,9 @@ GLIBC_PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylin
 
 
 def dependencies_layer(extra: str, *, progress: Callable[[str], None]) -> Layer:
-    """The layer of what `pip install wangell[extra]` brings beside wangell; cached by the requirements."""
+    """The layer of what `pip install wangell[extra]` brings beside wangell; cached by the
+    requirements.
+    """
     requirements = _requirements(extra)
     key = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
     tar = cache_dir() / f"wheels-{extra}-{key}.tar"
@@ -36,7 +40,9 @@ def dependencies_layer(extra: str, *, progress: Callable[[str], None]) -> Layer:
 
 
 def product_layer(out: Path) -> Layer:
-    """The layer of the tree's own wheel, with its commands in /usr/local/bin. Built anew each time: it is ours."""
+    """The layer of the tree's own wheel, with its commands in /usr/local/bin. Built anew each time:
+    it is ours.
+    """
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="scratch-") as scratch:
         wheels, root = Path(scratch) / "wheels", Path(scratch) / "root"
         _run("wheel", "--no-deps", "--wheel-dir", str(wheels), str(TREE))
@@ -59,7 +65,8 @@ def _pip_install(root: Path, requirements: Sequence[str], *options: str) -> None
 
 def _run(verb: str, *arguments: str) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    # --root-user-action is known to `install` alone, and a wheel for an image is nobody's site-packages.
+    # --root-user-action is known to `install` alone, and a wheel for an image is nobody's site-
+    # packages.
     subprocess.run([*pip, verb, *arguments], check=True)
 
 
@@ -75,6 +82,7 @@ def _write_commands(root: Path) -> None:
         module, _, function = reference.partition(":")
         script = commands / name
         script.write_text(
-            f"#!/usr/bin/python3\nimport sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
+            f"#!/usr/bin/python3\nimport sys\n\nfrom {module} import {function}\n\n"
+            f"sys.exit({function}())\n"
         )
         script.chmod(0o755)

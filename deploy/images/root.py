@@ -1,4 +1,5 @@
-"""A Debian root tree as a layer: what `FROM debian:bookworm-slim` and `RUN apt-get install` give in a Dockerfile.
+"""A Debian root tree as a layer: what `FROM debian:bookworm-slim` and `RUN apt-get install` give in
+a Dockerfile.
 
 Made by debootstrap once, kept in the cache as a tar, keyed by what went into it.
 """
@@ -16,7 +17,8 @@ from deploy.images.tools import cache_dir, find, locked, require
 
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
-# What debian:bookworm-slim leaves out too, and the package lists: a third of the tree, read by nobody.
+# What debian:bookworm-slim leaves out too, and the package lists: a third of the tree, read by
+# nobody.
 PRUNED = (
     "usr/share/doc",
     "usr/share/info",
@@ -29,7 +31,7 @@ PRUNED = (
 
 
 def debian_layer(packages: Sequence[str], *, progress: Callable[[str], None]) -> Layer:
-    """The layer of a minimal Debian with `packages`; a minute the first time, then from the cache."""
+    """A minimal Debian with `packages`; a minute the first time, then from the cache."""
     tar = cache_dir() / f"debian-{_key(packages)}.tar"
     with locked(tar.with_suffix(".lock")):
         if not tar.exists():
@@ -56,9 +58,10 @@ def _scratch() -> Iterator[Path]:
 
 def _debootstrap(root: Path, packages: Sequence[str]) -> None:
     require("debootstrap", "unshare")
-    # In a mount namespace of its own: what debootstrap mounts inside the root ends with it, killed or not.
-    command = [find("unshare"), "--mount", find("debootstrap"), "--variant=minbase"]
-    command += [f"--include={','.join(packages)}", SUITE, root, MIRROR]
+    # In a mount namespace of its own: what debootstrap mounts inside the root ends with it, killed
+    # or not.
+    command = [str(find("unshare")), "--mount", str(find("debootstrap")), "--variant=minbase"]
+    command += [f"--include={','.join(packages)}", SUITE, str(root), MIRROR]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last_lines = "\n".join((done.stdout + done.stderr).splitlines()[-10:])

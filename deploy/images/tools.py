@@ -1,4 +1,6 @@
-"""What every build needs: the programs, by name and Debian package; the cache; a lock; the Go tool chain."""
+"""What every build needs: the programs, by name and Debian package; the cache; a lock; the Go tool
+chain.
+"""
 
 import contextlib
 import fcntl
@@ -11,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Not every shell of root has sbin: `su` without a dash keeps the user's PATH.
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/go/bin"])
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/go/bin"]
+)
 
 APT_PACKAGES = {
     "conntrack": "conntrack",
@@ -30,7 +34,8 @@ APT_PACKAGES = {
     "tcpdump": "tcpdump",
 }
 
-# Kubernetes 1.36 asks for Go 1.26; built with 1.27 it compiles, but OpenAPI v2 and `kubectl apply` break.
+# Kubernetes 1.36 asks for Go 1.26; built with 1.27 it compiles, but OpenAPI v2 and `kubectl apply`
+# break.
 GO_SERIES = "1.26"
 GO_RELEASE = "1.26.6"
 
@@ -43,9 +48,7 @@ def find(name: str) -> Path:
     """The path of a program. Raises MissingToolError with its Debian package."""
     found = shutil.which(name, path=SEARCH_PATH)
     if found is None:
-        raise MissingToolError(
-            f"{name} is missing: apt-get install {APT_PACKAGES.get(name, name)}"
-        )
+        raise MissingToolError(f"{name} is missing: apt-get install {APT_PACKAGES.get(name, name)}")
     return Path(found)
 
 
@@ -69,7 +72,9 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `path` as a lock, so that two builds of one thing do it once. The kernel frees it after kill -9."""
+    """Hold `path` as a lock, so that two builds of one thing do it once. The kernel frees it after
+    kill -9.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -89,7 +94,9 @@ def find_go() -> Path:
 
 
 def go_version() -> str:
-    """The version that builds will use, such as go1.26.8: the machine's if it is of the right series."""
+    """The version that builds will use, such as go1.26.8: the machine's if it is of the right
+    series.
+    """
     words = subprocess.run(
         [find_go(), "env", "GOVERSION"],
         env=os.environ | {"GOTOOLCHAIN": "local"},
@@ -102,7 +109,9 @@ def go_version() -> str:
 
 
 def go_environment() -> dict[str, str]:
-    """The environment of a reproducible, static Go build; Go itself fetches the tool chain it names."""
+    """The environment of a reproducible, static Go build; Go itself fetches the tool chain it
+    names.
+    """
     # -buildvcs=false: the commit of our tree says nothing about these binaries, and git refuses to
     # tell it under sudo.
     return os.environ | {

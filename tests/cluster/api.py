@@ -1,8 +1,11 @@
-"""One kept-alive connection to the API server, for calls whose time matters: kubectl takes 60 ms to start."""
+"""One kept-alive connection to the API server, for calls whose time matters: kubectl takes 60 ms to
+start.
+"""
 
 import http.client
 import json
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ class ApiConnection(http.client.HTTPSConnection):
         self._tls = context
 
     def connect(self) -> None:
-        """What http.client calls when there is no connection: the same, from the other namespace."""
+        """What http.client calls when there is no connection: from the other namespace."""
         plain = self._namespaces.open_socket()
         plain.settimeout(TIMEOUT_S)
         plain.connect((self.host, self.port))
@@ -41,7 +44,11 @@ class ApiConnection(http.client.HTTPSConnection):
             raise RuntimeError(f"{method} {path} ({response.status}): {answer.get('message')}")
         return answer
 
-    def scale(self, deployment: str, replicas: int, *, namespace: str = "default") -> None:
-        """Set a Deployment's replicas by its scale subresource, as an autoscaler does."""
+    def scale(self, deployment: str, replicas: int, *, namespace: str = "default") -> float:
+        """Set a Deployment's replicas by its scale subresource; the time of the call on
+        time.monotonic()'s clock.
+        """
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}/scale"
+        called_s = time.monotonic()
         self.call("PATCH", path, {"spec": {"replicas": replicas}})
+        return called_s

@@ -1,4 +1,6 @@
-"""Kubernetes, etcd, kustomize and CoreDNS, built from Go's module proxy once and kept outside the tree."""
+"""Kubernetes, etcd, kustomize and CoreDNS, built from Go's module proxy once and kept outside the
+tree.
+"""
 
 import hashlib
 import os
@@ -21,7 +23,8 @@ COMPONENTS = (
     "kubectl",
     "kubelet",
 )
-# kustomize 5.8.3 wants Go 1.27. CoreDNS in a module of its own: in ours it would raise what Kubernetes pins.
+# kustomize 5.8.3 wants Go 1.27. CoreDNS in a module of its own: in ours it would raise what
+# Kubernetes pins.
 TOOLS = {
     "kustomize": "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2",
     "coredns": "github.com/coredns/coredns@v1.14.3",
@@ -32,7 +35,9 @@ Progress = Callable[[str], None]
 
 
 def build(progress: Progress) -> Path:
-    """The directory of the binaries, built if it is not there: 7 minutes on 2 cores, 1 from Go's cache."""
+    """The directory of the binaries, built if it is not there: 7 minutes on 2 cores, 1 from Go's
+    cache.
+    """
     home = cache_dir() / f"kube-{_key()}"
     with locked(home.with_suffix(".lock")):
         if not (home / "bin").exists():
@@ -86,12 +91,16 @@ def _go(*arguments: str, cwd: Path, **environment: str) -> str:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"go {' '.join(arguments)} failed:\n{_last_lines(done.stderr.splitlines())}")
+        raise RuntimeError(
+            f"go {' '.join(arguments)} failed:\n{_last_lines(done.stderr.splitlines())}"
+        )
     return done.stdout
 
 
 def _report(what: str, command: list[str], cwd: Path, packages: int, progress: Progress) -> None:
-    """Run a `go build -v`, which names each package it compiles, and tell how far it is at each twentieth."""
+    """Run a `go build -v`, which names each package it compiles, and tell how far it is at each
+    twentieth.
+    """
     started, told, lines = time.monotonic(), 0, []
     with subprocess.Popen(
         [find_go(), *command],

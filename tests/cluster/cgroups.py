@@ -1,4 +1,5 @@
-"""Cgroups as the harness's memory of what it started: a process can leave its parent, not its cgroup.
+"""Cgroups as the harness's memory of what it started: a process can leave its parent, not its
+cgroup.
 
 A pid in a file may be another process by the time it is read; a member of our cgroup is ours.
 """
@@ -13,7 +14,10 @@ from pathlib import Path
 
 # Options of a cgroup v1 mount that say how, not which, it is.
 CONTROLLERS = frozenset(
-    "blkio cpu cpuacct cpuset devices freezer hugetlb memory misc net_cls net_prio perf_event pids rdma".split()
+    (
+        *("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "misc"),
+        *("net_cls", "net_prio", "perf_event", "pids", "rdma"),
+    )
 )
 # SIGKILL ends anything within milliseconds; what is still there after this hangs in the kernel.
 KILL_TIMEOUT_S = 20.0
@@ -30,7 +34,9 @@ class Hierarchy:
 
 
 def hierarchies() -> list[Hierarchy]:
-    """Every hierarchy of this machine: one on v2, one for each controller on v1, all of them on a hybrid."""
+    """Every hierarchy of this machine: one on v2, one for each controller on v1, all of them on a
+    hybrid.
+    """
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         mount, _, source = line.partition(" - ")
@@ -69,7 +75,9 @@ class Cgroup:
             _fill_cpuset(directory)
 
     def delegate(self) -> None:
-        """Let cgroups below use the controllers. On v2 this wants no process in this one; on v1 there is nothing to do."""
+        """Let cgroups below use the controllers. On v2 this wants no process in this one; on v1
+        there is nothing to do.
+        """
         for directory in self.directories:
             # A v2 hierarchy beside v1 ones has no controllers left to pass on.
             controllers = directory / "cgroup.controllers"

@@ -1,15 +1,19 @@
-"""The caller outside the cluster: curl, sockets whose times a test takes itself, and captures on its link."""
+"""The caller outside the cluster: curl, sockets whose times a test takes itself, and captures on
+its link.
+"""
 
 import contextlib
+import itertools
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.cluster.network import INTERFACE
 from tests.cluster.namespaces import Namespaces
+from tests.cluster.network import INTERFACE
 
-# The tests' own bound for a request; a wake takes 0.2 s, and a client's second retry comes after 3 s.
+# The tests' own bound for a request; a wake takes 0.2 s, and a client's second retry comes after 3
+# s.
 REQUEST_TIMEOUT_S = 30.0
 SYN = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn"
 
@@ -32,27 +36,32 @@ class Capture:
 
 
 class Client:
-    """A host on the nodes' segment that is no node."""
-
-    def __init__(self, namespaces: Namespaces, directory: Path) -> None:
-        self.namespaces = namespaces
-        self._directory = directory
+    """A caller: here this machine itself, for a cluster that it can reach."""
 
     def run(self, *command: str | Path) -> str:
         """Run a command on the client and return what it prints."""
-        return self.namespaces.run(*command)
+        words = [str(word) for word in command]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
     def curl(self, url: str, *options: str, timeout_s: float = REQUEST_TIMEOUT_S) -> str:
-        """The body of a response; RuntimeError for anything but success."""
+        """The body of a response; raises for anything but success."""
         # A proxy in the environment knows nothing of these addresses.
-        fixed = ("--noproxy", "*", "--silent", "--show-error", "--fail", "--max-time", str(timeout_s))
+        fixed = (
+            "--noproxy",
+            "*",
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--max-time",
+            str(timeout_s),
+        )
         return self.run("curl", *fixed, *options, url)
 
     def connect(
         self, address: str, port: int, *, timeout_s: float = REQUEST_TIMEOUT_S
     ) -> socket.socket:
         """A connection from the client: the call takes as long as the handshake."""
-        connection = self.namespaces.open_socket()
+        connection = self._open_socket()
         connection.settimeout(timeout_s)
         try:
             connection.connect((address, port))
@@ -61,18 +70,48 @@ class Client:
             raise
         return connection
 
+    def _open_socket(self) -> socket.socket:
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+
+class OutsideClient(Client):
+    """A host on the nodes' segment that is no node."""
+
+    def __init__(self, namespaces: Namespaces, directory: Path) -> None:
+        self.namespaces = namespaces
+        self._directory = directory
+        self._captures = itertools.count(1)
+
+    def run(self, *command: str | Path) -> str:
+        """Run a command on the client and return what it prints."""
+        return self.namespaces.run(*command)
+
+    def _open_socket(self) -> socket.socket:
+        return self.namespaces.open_socket()
+
     @contextlib.contextmanager
     def capture(self, expression: str = "") -> Iterator[Capture]:
         """Capture on the client's link while the block runs; read it after the block."""
-        file = self._directory / "capture.pcap"
+        file = self._directory / f"capture-{next(self._captures)}.pcap"
         # Immediate mode: nothing waits in a buffer for more to come when the block ends.
-        options = ["-i", INTERFACE, "-n", "-p", "--immediate-mode", "-U", "-Z", "root", "-w", str(file)]
-        command = [*self.namespaces.enter, "tcpdump", *options, expression]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tcpdump:
+        options = [
+            "-i",
+            INTERFACE,
+            "-n",
+            "-p",
+            "--immediate-mode",
+            "-U",
+            "-Z",
+            "root",
+            "-w",
+            str(file),
+        ]
+        with self.namespaces.open_process("tcpdump", *options, expression) as tcpdump:
             assert tcpdump.stderr is not None, "asked for as a pipe"
-            # It says so once the socket is bound, and not before.
-            if "listening on" not in tcpdump.stderr.readline():
-                raise RuntimeError(f"tcpdump does not start: {tcpdump.stderr.read()}")
+            # It says so once its socket is bound, and not before.
+            first_line = tcpdump.stderr.readline()
+            if "listening on" not in first_line:
+                raise RuntimeError(f"tcpdump does not start: {first_line}{tcpdump.stderr.read()}")
             try:
                 yield Capture(file)
             finally:

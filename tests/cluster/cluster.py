@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Self
 
 from deploy.images.build import build as build_image
 from deploy.images.tools import require
-from tests.cluster import binaries, network, pki, runs
+from tests.cluster import binaries, network, pki, runs, scripts
 from tests.cluster.api import ApiConnection
 from tests.cluster.cgroups import Cgroup
-from tests.cluster.client import Client
+from tests.cluster.client import OutsideClient
 from tests.cluster.control_plane import DNS_RIGHTS, ControlPlane
 from tests.cluster.kubectl import Kubernetes
 from tests.cluster.listens import Listens
@@ -22,8 +23,10 @@ from tests.cluster.node import READY_TIMEOUT_S, Node
 from tests.cluster.process import Process
 
 KUBE_PROXY_MODES = ("iptables", "nftables")
-TOOLS = ("conntrack", "containerd", "ctr", "curl", "gcc", "ip", "iptables", "mount", "nft", "nsenter")
-TOOLS += ("runc", "sysctl", "tcpdump", "unshare")
+TOOLS = (
+    *("conntrack", "containerd", "ctr", "curl", "gcc", "ip", "iptables", "mount", "nft", "nsenter"),
+    *("runc", "sysctl", "tcpdump", "unshare"),
+)
 
 Progress = Callable[[str], None]
 
@@ -40,7 +43,7 @@ class Cluster(Kubernetes):
         self.binaries = binaries_directory
         self._switch = self._namespaces("switch")
         network.create_switch(self._switch)
-        self.client = Client(self._namespaces("client", network.CLIENT), run.directory)
+        self.client = OutsideClient(self._namespaces("client", network.CLIENT), run.directory)
         kubeconfig = f"--kubeconfig={self.directory}/pki/admin.kubeconfig"
         super().__init__([*self.client.namespaces.enter, f"{self.binaries}/kubectl", kubeconfig])
         pki.create(
@@ -62,7 +65,8 @@ class Cluster(Kubernetes):
     ) -> Self:
         """A cluster whose nodes are Ready: 7 s, and 7 minutes more the first time on a machine.
 
-        Raises MissingToolError for a program that is not there, RuntimeError with the end of its log for a
+        Raises MissingToolError for a program that is not there, RuntimeError with the end of its
+        log for a
         component that does not come up; both leave nothing behind.
         """
         _check_machine()
@@ -87,11 +91,12 @@ class Cluster(Kubernetes):
         self._run.remove()
         for process in self.processes:
             process.reap()
-        for namespaces in self._all_namespaces():
+        for namespaces in self._members():
             namespaces.reap()
 
     def detach(self) -> None:
         """Let it outlive this process, until `python -m tests.cluster down`."""
+        scripts.write(self.directory, kubectl=self._command, members=self._members())
         self._run.detach()
 
     def __enter__(self) -> Self:
@@ -127,6 +132,15 @@ class Cluster(Kubernetes):
     def withdraw(self, address: str) -> None:
         """End an announcement."""
         self.client.run("ip", "route", "delete", f"{address}/32")
+
+    def assign_address(
+        self, service: str, address: str, *, node: str, namespace: str = "default"
+    ) -> None:
+        """Give a LoadBalancer Service its address, and announce it: where no MetalLB does."""
+        ingress = {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
+        patch = ("--subresource=status", "--type=merge", f"--patch={json.dumps(ingress)}")
+        self.kubectl("patch", "service", service, f"--namespace={namespace}", *patch)
+        self.announce(address, node=node)
 
     def import_image(self, archive: Path) -> None:
         """Give every node an image: `imagePullPolicy` must not be Always."""
@@ -196,7 +210,7 @@ class Cluster(Kubernetes):
         network.configure_node(node.namespaces)
         return node
 
-    def _all_namespaces(self) -> list[Namespaces]:
+    def _members(self) -> list[Namespaces]:
         of_nodes = [node.namespaces for node in self.nodes.values()]
         return [self._switch, self.client.namespaces, self.control_plane.namespaces, *of_nodes]
 

@@ -1,4 +1,6 @@
-"""etcd, the API server, its controllers, the scheduler, and DNS: outside the nodes, as a managed cluster has them."""
+"""etcd, the API server, its controllers, the scheduler, and DNS: outside the nodes, as a managed
+cluster has them.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +39,9 @@ class ControlPlane:
             self.processes[name].start(ready_timeout_s=READY_TIMEOUT_S)
 
     def start_controllers(self) -> None:
-        """Start the rest once RBAC has its own roles: the controllers give up where they are forbidden to look."""
+        """Start the rest once RBAC has its own roles: the controllers give up where they are
+        forbidden to look.
+        """
         until(self._api_server_is_ready, "the API server's /readyz", timeout_s=READY_TIMEOUT_S)
         for name in ("kube-controller-manager", "kube-scheduler"):
             self.processes[name].start()
@@ -97,6 +101,9 @@ class ControlPlane:
             f"--root-ca-file={self._pki}/ca.crt",
             f"--service-account-private-key-file={self._pki}/sa.key",
             "--use-service-account-credentials=true",
+            # With the default of 20 a second, its forty controllers take 5 s to get their tokens.
+            "--kube-api-qps=100",
+            "--kube-api-burst=200",
         ]
 
     def _client_flags(self, component: str) -> list[str]:

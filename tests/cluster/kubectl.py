@@ -1,8 +1,8 @@
-"""What a test says to any Kubernetes: kubectl, apply, wait. The same for our cluster and for a given one."""
+"""What a test says to any Kubernetes: kubectl, apply, wait. The same for our cluster and for a
+given one.
+"""
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,9 @@ class Kubernetes:
         return done.stdout
 
     def apply(self, manifest: str | Path, *options: str) -> str:
-        """Apply a manifest: a file, a directory or YAML text. `-k` directories are for kubectl() itself."""
+        """Apply a manifest: a file, a directory or YAML text. `-k` directories are for kubectl()
+        itself.
+        """
         if isinstance(manifest, Path):
             return self.kubectl("apply", "--filename", manifest, *options)
         return self.kubectl("apply", "--filename=-", *options, text=manifest)
@@ -56,9 +58,16 @@ class Kubernetes:
         return json.loads(self.kubectl("get", resource, "--output=json", *options))
 
     def wait_for(
-        self, resource: str, what: str, *options: str, namespace: str = "default", timeout_s: int = 60
+        self,
+        resource: str,
+        what: str,
+        *options: str,
+        namespace: str = "default",
+        timeout_s: int = 60,
     ) -> None:
-        """Wait by a watch: `what` is create, delete, condition=Ready or jsonpath={.status.phase}=Running."""
+        """Wait by a watch: `what` is create, delete, condition=Ready or
+        jsonpath={.status.phase}=Running.
+        """
         self.kubectl(
             "wait",
             resource,
@@ -68,14 +77,3 @@ class Kubernetes:
             *options,
             timeout_s=timeout_s + 10,
         )
-
-
-class GivenCluster(Kubernetes):
-    """The cluster of $KUBECONFIG. No nodes to enter, no addresses to announce: those belong to who runs it."""
-
-    def __init__(self) -> None:
-        kubeconfig = os.environ["KUBECONFIG"]
-        kubectl = shutil.which("kubectl")
-        if kubectl is None:
-            raise RuntimeError("KUBECONFIG is set, but there is no kubectl in PATH to use it with")
-        super().__init__([kubectl, f"--kubeconfig={kubeconfig}"])

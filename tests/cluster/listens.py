@@ -1,6 +1,8 @@
-"""When a container's server listens: the kernel's own event, on the clock that time.monotonic() reads.
+"""When a container's server listens: the kernel's own event, on the clock that time.monotonic()
+reads.
 
-The API's timestamps have whole seconds, and a watch sees a pod Ready some 10 ms after its server listens.
+The API's timestamps have whole seconds, and a watch sees a pod Ready some 10 ms after its server
+listens.
 """
 
 import os
@@ -13,6 +15,8 @@ from types import TracebackType
 from typing import Self
 
 TCP_LISTEN = 10  # <net/tcp_states.h>
+# Go's servers listen by MPTCP, whose own socket tells of the same listen() twice more.
+IPPROTO_TCP = 6
 EVENT = re.compile(r"-(?P<pid>\d+)\s+\[\d+\].*?\s(?P<time>\d+\.\d+): inet_sock_set_state:")
 POD = re.compile(r"/(?P<node>[^/]+)/kubepods/(?:[^/]+/)*pod(?P<uid>[0-9a-f-]{36})/")
 
@@ -44,7 +48,7 @@ class Listens:
             (self._tracing / "trace_clock", "mono"),
             # By default a reader is woken when half of the buffer is full.
             (self._tracing / "buffer_percent", "0"),
-            (event / "filter", f"newstate == {TCP_LISTEN} && sport == {self._port}"),
+            (event / "filter", self._filter()),
             (event / "enable", "1"),
         ):
             file.write_text(value)
@@ -61,7 +65,9 @@ class Listens:
         self._tracing.rmdir()
 
     def next(self, *, timeout_s: float) -> Listen:
-        """The next one; TimeoutError if there is none. Others on the machine may listen: they are passed over."""
+        """The next one; TimeoutError if there is none. Others on the machine may listen: they are
+        passed over.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             line, found, rest = self._lines.partition(b"\n")
@@ -73,6 +79,9 @@ class Listens:
                 raise TimeoutError(f"no pod listened on port {self._port} in {timeout_s:.0f} s")
             else:
                 self._lines += os.read(self._pipe, 65536)
+
+    def _filter(self) -> str:
+        return f"newstate == {TCP_LISTEN} && protocol == {IPPROTO_TCP} && sport == {self._port}"
 
     def _parse(self, line: str) -> Listen | None:
         event = EVENT.search(line)

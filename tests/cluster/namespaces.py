@@ -1,17 +1,20 @@
-"""Namespaces held open by one sleeping process, and entered with nsenter. They have no name: they end with it."""
+"""Namespaces held open by one sleeping process, and entered with nsenter. They have no name: they
+end with it.
+"""
 
 import ctypes
 import os
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.cgroups import Cgroup
 from tests.cluster.process import JOIN, Process
 
-# A command inside that takes longer hangs; none here does more than set an address or import an image.
+# A command inside that takes longer hangs; none here does more than set an address or import an
+# image.
 COMMAND_TIMEOUT_S = 120.0
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 
@@ -19,18 +22,21 @@ CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 class Namespaces:
     """A network namespace, and for a node a mount, UTS and cgroup namespace too.
 
-    Never a PID namespace: BPF reports pids as the machine counts them, and a daemon that looks them up
+    Never a PID namespace: BPF reports pids as the machine counts them, and a daemon that looks them
+    up
     in its /proc must find them there, as it does on a node.
     """
 
-    def __init__(self, name: str, kinds: Sequence[str], *, cgroup: Cgroup, log_directory: Path) -> None:
+    def __init__(
+        self, name: str, kinds: Sequence[str], *, cgroup: Cgroup, log_directory: Path
+    ) -> None:
         self.name = name
         self.cgroup = cgroup
         self._kinds = kinds
         self._log_directory = log_directory
         self._holder = subprocess.Popen(
             self._hold_command(),
-            env=os.environ | {"CGROUP_PROCS": " ".join(map(str, cgroup.procs_files))},
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -41,6 +47,9 @@ class Namespaces:
             if output.readline() != "held\n":
                 raise RuntimeError(f"cannot make namespaces ({', '.join(kinds)}) for {name}")
         self.run("ip", "link", "set", "lo", "up")
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"CGROUP_PROCS": " ".join(map(str, self.cgroup.procs_files))}
 
     def _hold_command(self) -> list[str]:
         flags = [f"--{kind}" for kind in self._kinds]
@@ -73,10 +82,13 @@ class Namespaces:
     def run(
         self, *command: str | Path, text: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> str:
-        """Run a command inside, with `text` as its input, and return what it prints. Raises with what it says."""
+        """Run a command inside, with `text` as its input, and return what it prints. Raises with
+        what it says.
+        """
         words = [str(word) for word in command]
         done = subprocess.run(
-            [*self.enter, *words],
+            ["sh", "-c", JOIN, words[0], *self.enter, *words],
+            env=self._environment(),
             input=text,
             stdin=subprocess.DEVNULL if text is None else None,
             capture_output=True,
@@ -85,15 +97,27 @@ class Namespaces:
             check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"{self.name}: {' '.join(words)} ({done.returncode}): {done.stderr.strip()}")
+            raise RuntimeError(
+                f"{self.name}: {' '.join(words)} ({done.returncode}): {done.stderr.strip()}"
+            )
         return done.stdout
+
+    def open_process(self, *command: str) -> subprocess.Popen[str]:
+        """A process inside whose messages the caller reads, and which the caller ends."""
+        return subprocess.Popen(
+            ["sh", "-c", JOIN, command[0], *self.enter, *command],
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def process(
         self,
         name: str,
         command: Sequence[str | Path],
         *,
-        environment: Mapping[str, str] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> Process:
         """A process to start inside; its log goes beside the others."""
         return Process(
@@ -118,7 +142,8 @@ class Namespaces:
                 _setns(netns.fileno())
                 made.append(socket.socket(family, kind))
 
-        # Only the thread enters, so the test's own never leaves its namespace, not even when this fails.
+        # Only the thread enters, so the test's own never leaves its namespace, not even when this
+        # fails.
         thread = threading.Thread(target=make)
         thread.start()
         thread.join()

@@ -6,10 +6,13 @@
               /               \\
     node1 10.200.0.1       node2 10.200.0.2
     pods 10.201.1.0/24     pods 10.201.2.0/24
+
+The switch has an address too: the gateway of the nodes' default route. Nothing is behind it.
 """
 
 from tests.cluster.namespaces import Namespaces
 
+GATEWAY = "10.200.0.254"
 CLIENT = "10.200.0.50"
 CONTROL_PLANE = "10.200.0.10"
 NODES = {"node1": "10.200.0.1", "node2": "10.200.0.2"}
@@ -24,6 +27,7 @@ INTERFACE = "eth0"
 def create_switch(switch: Namespaces) -> None:
     """A learning bridge that forwards at once: without STP there is no listening phase of 15 s."""
     switch.run("ip", "link", "add", "switch", "type", "bridge", "stp_state", "0")
+    switch.run("ip", "address", "add", f"{GATEWAY}/24", "dev", "switch")
     switch.run("ip", "link", "set", "switch", "up")
 
 
@@ -38,16 +42,21 @@ def connect(member: Namespaces, switch: Namespaces, *, address: str) -> None:
 
 
 def route_pods(member: Namespaces) -> None:
-    """Tell `member` behind which node each pod lives. Not the client: outside, nobody knows pods."""
+    """Tell `member` behind which node each pod lives. Outside, nobody knows: not the client."""
     for node, pods in POD_RANGES.items():
         if node != member.name:
             member.run("ip", "route", "add", pods, "via", NODES[node])
 
 
 def configure_node(node: Namespaces) -> None:
-    """What makes a member of the segment a node: it forwards, and has a default route out of the cluster."""
+    """What makes a member of the segment a node: it forwards, and has a default route out of the
+    cluster.
+    """
     node.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
-    node.run("ip", "route", "add", "default", "via", CLIENT)
+    # What a node cannot deliver goes out where it came in, and a redirect would send the client there.
+    for interface in ("all", INTERFACE):
+        node.run("sysctl", "-qw", f"net.ipv4.conf.{interface}.send_redirects=0")
+    node.run("ip", "route", "add", "default", "via", GATEWAY)
     route_pods(node)
 
 

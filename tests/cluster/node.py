@@ -1,4 +1,6 @@
-"""A node: namespaces that look like a machine's from inside, and containerd, kubelet and kube-proxy in them."""
+"""A node: namespaces that look like a machine's from inside, and containerd, kubelet and kube-proxy
+in them.
+"""
 
 from pathlib import Path
 
@@ -27,9 +29,13 @@ READY_TIMEOUT_S = 30.0
 
 
 class Node:
-    """One node. Its mounts are seen by nobody else; its cgroups begin at / as on a machine of its own."""
+    """One node. Its mounts are seen by nobody else; its cgroups begin at / as on a machine of its
+    own.
+    """
 
-    def __init__(self, name: str, *, cgroup: Cgroup, directory: Path, binaries: Path, pki: Path) -> None:
+    def __init__(
+        self, name: str, *, cgroup: Cgroup, directory: Path, binaries: Path, pki: Path
+    ) -> None:
         self.name = name
         self.address = network.NODES[name]
         self.directory = directory
@@ -67,7 +73,7 @@ class Node:
         self.run("ctr", "--namespace=k8s.io", "images", "import", archive)
 
     def start_kube_proxy(self, mode: str) -> None:
-        """Start kube-proxy, or replace it by one in another mode: it removes what the other left."""
+        """Start kube-proxy, or replace it by one in another mode, which removes its rules."""
         if self.kube_proxy is not None:
             self.kube_proxy.stop()
         config = self._fill("kube-proxy.yaml", pod_network=network.POD_NETWORK, mode=mode)
@@ -90,7 +96,8 @@ class Node:
     def _create_namespaces(self, cgroup: Cgroup) -> Namespaces:
         """The cgroup namespace begins where the holder is when it unshares; then it moves one down.
 
-        kubelet hands the controllers on to /kubepods, and cgroup v2 allows that only to a cgroup without processes.
+        kubelet hands the controllers on to /kubepods, and cgroup v2 allows that only to a cgroup
+        without processes.
         """
         cgroup.create()
         system = cgroup / "system"
@@ -109,7 +116,8 @@ class Node:
     def _mount(self) -> None:
         mount = ("mount", "--no-mtab")
         run = self.namespaces.run
-        # A fresh sysfs shows this network namespace's devices; cgroups as this cgroup namespace has them.
+        # A fresh sysfs shows this network namespace's devices; cgroups as this cgroup namespace has
+        # them.
         run("umount", "--recursive", "--lazy", "/sys")
         run(*mount, "-t", "sysfs", "sysfs", "/sys")
         for kind, where in (("bpf", "/sys/fs/bpf"), ("tracefs", "/sys/kernel/tracing")):
@@ -123,7 +131,8 @@ class Node:
             copy = self.directory / "sysctl" / name.replace("/", ".")
             copy.write_text(Path("/proc/sys", name).read_text())
             run(*mount, "--bind", copy, Path("/proc/sys", name))
-        # Pods' volumes may ask for mounts to be passed on, which containerd grants for shared ones only.
+        # Pods' volumes may ask for mounts to be passed on, which containerd grants for shared ones
+        # only.
         run("mount", "--make-rshared", "/")
 
     def _mount_cgroups(self) -> None:
@@ -138,7 +147,9 @@ class Node:
             )
 
     def _containerd(self) -> Process:
-        self._fill("cni.conflist", out="cni/10-wangell.conflist", pod_range=network.POD_RANGES[self.name])
+        self._fill(
+            "cni.conflist", out="cni/10-wangell.conflist", pod_range=network.POD_RANGES[self.name]
+        )
         config = self._fill("containerd.toml", pause_image=PAUSE, cni_bin=_cni_directory())
         return self.process("containerd", "containerd", f"--config={config}")
 
@@ -158,8 +169,10 @@ class Node:
         return fill(
             template,
             self.directory / (out or template),
-            **{"name": self.name, "address": self.address, "directory": self.directory},
-            **{"pki": self._pki},
+            name=self.name,
+            address=self.address,
+            directory=self.directory,
+            pki=self._pki,
             **values,
         )
 

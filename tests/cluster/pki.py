@@ -1,4 +1,6 @@
-"""The cluster's certificates and kubeconfigs: an authority that lives as long as the cluster, and what it signs."""
+"""The cluster's certificates and kubeconfigs: an authority that lives as long as the cluster, and
+what it signs.
+"""
 
 import base64
 import datetime
@@ -12,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# A cluster is made for a test run, or for an afternoon. An hour back: clocks inside are this machine's own.
+# A cluster is made for a test run, or for an afternoon. An hour back: clocks inside are this
+# machine's own.
 LIFETIME = datetime.timedelta(days=30)
 # In this group everything is allowed, whatever RBAC says.
 MASTERS = "system:masters"
@@ -40,7 +43,9 @@ class Authority:
         organization: str | None = None,
         hosts: Sequence[str] = (),
     ) -> None:
-        """Write NAME.crt and NAME.key: a client's certificate, and a server's too if `hosts` names any."""
+        """Write NAME.crt and NAME.key: a client's certificate, and a server's too if `hosts` names
+        any.
+        """
         key = new_key(self.directory / f"{name}.key")
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if hosts:
@@ -80,7 +85,9 @@ class Authority:
     def _base64(self, file: str) -> str:
         return base64.b64encode((self.directory / file).read_bytes()).decode()
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey
+    ) -> x509.CertificateBuilder:
         return x509.CertificateBuilder(
             issuer_name=self._name,
             subject_name=subject,
@@ -99,13 +106,18 @@ class Authority:
 def create(directory: Path, *, server: str, service: str, nodes: Mapping[str, str]) -> None:
     """Everything that the components of one cluster present to each other.
 
-    `server` and `service` are the addresses of the API server outside and as a Service, `nodes` names to addresses.
+    `server` and `service` are the addresses of the API server outside and as a Service, `nodes`
+    names to addresses.
     """
     authority = Authority(directory)
     url = f"https://{server}:6443"
-    cluster_names = [f"kubernetes{end}" for end in ("", ".default", ".default.svc", ".default.svc.cluster.local")]
+    cluster_names = [
+        f"kubernetes{end}" for end in ("", ".default", ".default.svc", ".default.svc.cluster.local")
+    ]
     authority.issue(
-        "apiserver", "kube-apiserver", hosts=["localhost", *cluster_names, "127.0.0.1", server, service]
+        "apiserver",
+        "kube-apiserver",
+        hosts=["localhost", *cluster_names, "127.0.0.1", server, service],
     )
     authority.issue("to-kubelet", "kube-apiserver-kubelet-client", organization=MASTERS)
     authority.issue("front-proxy", "front-proxy-client")
@@ -113,11 +125,15 @@ def create(directory: Path, *, server: str, service: str, nodes: Mapping[str, st
     components = ("kube-controller-manager", "kube-scheduler", "kube-proxy")
     for component in components:
         authority.issue(component, f"system:{component}")
-    # CoreDNS runs outside the cluster's pods here, with the rights that its ClusterRole would give it.
+    # CoreDNS runs outside the cluster's pods here, with the rights that its ClusterRole would give
+    # it.
     authority.issue("coredns", "system:coredns")
     for node, address in nodes.items():
         authority.issue(
-            node, f"system:node:{node}", organization="system:nodes", hosts=[node, address, "127.0.0.1"]
+            node,
+            f"system:node:{node}",
+            organization="system:nodes",
+            hosts=[node, address, "127.0.0.1"],
         )
     for name in ("admin", "coredns", *components, *nodes):
         authority.write_kubeconfig(name, url)

@@ -1,18 +1,24 @@
-"""One long-lived process of the cluster: in its cgroup and namespaces, with a log, ended by its pidfd."""
+"""One long-lived process of the cluster: in its cgroup and namespaces, with a log, ended by its
+pidfd.
+"""
 
 import os
 import select
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.cgroups import Cgroup
 
-# The shell joins the cgroups before it becomes the command, so nothing is ever started outside them.
-JOIN = 'for file in $CGROUP_PROCS; do echo 0 > "$file" || exit 1; done; unset CGROUP_PROCS; exec "$@"'
-# A component that is asked to stop and does not is not worth waiting for: its disk goes with the cluster.
+# The shell joins the cgroups before it becomes the command, so nothing is ever started outside
+# them.
+JOIN = (
+    'for file in $CGROUP_PROCS; do echo 0 > "$file" || exit 1; done; unset CGROUP_PROCS; exec "$@"'
+)
+# A component that is asked to stop and does not is not worth waiting for: its disk goes with the
+# cluster.
 STOP_TIMEOUT_S = 10.0
 
 
@@ -27,7 +33,7 @@ class Process:
         cgroup: Cgroup,
         enter: Sequence[str],
         log: Path,
-        environment: Mapping[str, str] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -43,7 +49,9 @@ class Process:
         return self._popen.pid
 
     def start(self, *, ready_timeout_s: float | None = None) -> None:
-        """Start it. With a timeout, return once it has said that it is ready, as it would say to systemd."""
+        """Start it. With a timeout, return once it has said that it is ready, as it would say to
+        systemd.
+        """
         if ready_timeout_s is None:
             self._spawn({})
             return
@@ -80,9 +88,11 @@ class Process:
 
     def last_lines(self, count: int) -> list[str]:
         """The end of its log."""
-        return self.log.read_text(errors="replace").splitlines()[-count:] if self.log.exists() else []
+        return (
+            self.log.read_text(errors="replace").splitlines()[-count:] if self.log.exists() else []
+        )
 
-    def _spawn(self, more: Mapping[str, str]) -> None:
+    def _spawn(self, more: dict[str, str]) -> None:
         assert self._popen is None, f"{self.name} is running already"
         procs_files = " ".join(str(file) for file in self._cgroup.procs_files)
         with self.log.open("ab") as log:
@@ -100,8 +110,8 @@ class Process:
         pidfd = os.pidfd_open(self.pid)
         try:
             while True:
-                readable, _, _ = select.select([notifications, pidfd], [], [], timeout_s)
-                if notifications in readable:
+                readable, _, _ = select.select([notifications.fileno(), pidfd], [], [], timeout_s)
+                if notifications.fileno() in readable:
                     if b"READY=1" in notifications.recv(4096):
                         return
                 else:

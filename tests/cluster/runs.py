@@ -1,4 +1,6 @@
-"""Which clusters there are on this machine, whose they are, and how what a dead harness left is removed."""
+"""Which clusters there are on this machine, whose they are, and how what a dead harness left is
+removed.
+"""
 
 import os
 import secrets
@@ -10,7 +12,8 @@ from pathlib import Path
 from deploy.images.tools import locked
 from tests.cluster.cgroups import Cgroup, leftovers
 
-# On disk: overlayfs wants a file system below it that tmpfs may not be, and images take hundreds of MB.
+# On disk: overlayfs wants a file system below it that tmpfs may not be, and images take hundreds of
+# MB.
 RUNS = Path("/var/tmp/wangell-cluster")
 CGROUP_PREFIX = "wangell-cluster-"
 TRACING = Path("/sys/kernel/tracing/instances")
@@ -42,15 +45,25 @@ class Run:
     @property
     def abandoned(self) -> bool:
         """Whether nobody will end it: its owner died, or the machine has been started anew."""
-        owner = self.directory / "owner"
-        if not owner.exists():
+        if not self._owner.exists():
             return True
-        boot, who = owner.read_text().split(maxsplit=1)
-        return boot != _boot_id() or (who != DETACHED and who != _identity(int(who.split()[0])))
+        boot, _, owner = self._owner.read_text().partition(" ")
+        return boot != _boot_id() or (
+            owner != DETACHED and owner != _identity(int(owner.split()[0]))
+        )
+
+    @property
+    def detached(self) -> bool:
+        """Whether it outlives who started it."""
+        return self._owner.exists() and self._owner.read_text().endswith(DETACHED)
+
+    @property
+    def _owner(self) -> Path:
+        return self.directory / "owner"
 
     def detach(self) -> None:
         """Let it outlive this process: from now on only `down` ends it."""
-        (self.directory / "owner").write_text(f"{_boot_id()} {DETACHED}")
+        self._owner.write_text(f"{_boot_id()} {DETACHED}")
 
     def remove(self) -> None:
         """End its processes, and with them mounts, links and namespaces; then cgroups and files."""
@@ -71,20 +84,24 @@ def create() -> Run:
                 run.remove()
         run = Run(id=secrets.token_hex(2))
         run.directory.mkdir(mode=0o711)
-        (run.directory / "owner").write_text(f"{_boot_id()} {_identity(os.getpid())}")
+        run._owner.write_text(f"{_boot_id()} {_identity(os.getpid())}")
         (run.directory / "log").mkdir()
         return run
 
 
 def found() -> Iterator[Run]:
     """Every run of this machine, by its directory or, should that be gone, by its cgroups."""
-    directories = {path.name for path in RUNS.iterdir() if path.is_dir()} if RUNS.exists() else set()
+    directories = (
+        {path.name for path in RUNS.iterdir() if path.is_dir()} if RUNS.exists() else set()
+    )
     cgroups = {name.removeprefix(CGROUP_PREFIX) for name in leftovers(CGROUP_PREFIX)}
     return (Run(id=name) for name in sorted(directories | cgroups))
 
 
 def _identity(pid: int) -> str | None:
-    """A process as its pid and start time, in clock ticks since boot: the pid alone comes to mean another."""
+    """A process as its pid and start time, in clock ticks since boot: the pid alone comes to mean
+    another.
+    """
     try:
         after_command = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:

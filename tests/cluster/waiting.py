@@ -1,4 +1,6 @@
-"""For the few things that announce nothing: ask again until it is so. Everything else is waited for by its own event."""
+"""For the few things that announce nothing: ask again until it is so. Everything else is waited for
+by its own event.
+"""
 
 import threading
 import time
