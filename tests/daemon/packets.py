@@ -73,7 +73,7 @@ def held(segment: Segment | None = None, *, seen_ns: int = 0) -> HeldSyn:
 
 def ones_complement_sum(data: bytes) -> int:
     """0xffff over data that carries a right Internet checksum (RFC 1071)."""
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
+    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     while total >> 16:
         total = (total >> 16) + (total & 0xFFFF)
     return total
