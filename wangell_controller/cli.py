@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _failed(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:  # Before there was anything to end.
+        return 1
     return 0
 
 
