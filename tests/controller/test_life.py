@@ -399,7 +399,7 @@ def test_a_taken_metrics_address_says_so(netns: Path, tmp_path: Path) -> None:
 
 
 def test_the_wake_path_costs_the_wake_less_than_its_budget(netns: Path, tmp_path: Path) -> None:
-    """Wake read to process spawned, through phases and backend; the best of many: others share the CPUs."""
+    """Wake read to process spawned; the best of many, for other tests share the CPUs."""
 
     async def story(at: Home) -> list[float]:
         spent_us = []
