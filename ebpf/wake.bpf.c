@@ -105,7 +105,8 @@ int wangell_wake(struct xdp_md *ctx)
 	if (!service)
 		return leave(REASON_NOT_SERVICE);
 	now_ns = bpf_ktime_get_ns();
-	is_syn = s.tcp->syn && !s.tcp->ack;
+	/* With RST or FIN no listener would answer it: a stray scan must not wake everything. */
+	is_syn = s.tcp->syn && !s.tcp->ack && !s.tcp->rst && !s.tcp->fin;
 	if (is_syn && service->mode == MODE_HOLD)
 		return leave(hold(ctx, now_ns));
 	note_activity(service->slot, is_syn, now_ns);

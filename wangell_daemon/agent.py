@@ -5,10 +5,9 @@ order. Nothing on the wake path is polled, queued or awaited.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from wangell_daemon.cold_start_log import ColdStartLog, as_sentence
 from wangell_daemon.datapath import Datapath, Handover
@@ -19,6 +18,8 @@ from wangell_daemon.effects import (
     EndHandOver,
     EndWait,
     ForgetFrontends,
+    ForgetReplica,
+    GiveUp,
     HandOver,
     Inject,
     Probe,
@@ -39,6 +40,7 @@ from wangell_daemon.packets import BadFrameError, with_checksums
 from wangell_daemon.readiness.probe import Prober
 from wangell_daemon.readiness.workload import WorkloadRule
 from wangell_daemon.refusal import Refuser
+from wangell_daemon.service import Service
 from wangell_proto import Lane
 from wangell_proto.vocabulary import (
     Activity,
@@ -58,6 +60,8 @@ log = logging.getLogger(__name__)
 BEAT_INTERVAL_S = 1.0
 # Well within the 30 s after which the kernel forgets an element.
 RENEW_EVERY_BEATS = 10
+# 70 bytes each: well within a message's 64 KiB.
+ACTIVITY_SERVICES_MAX = 500
 
 
 class Agent:
@@ -101,6 +105,8 @@ class Agent:
             Unwatch: lambda effect: datapath.unwatch(effect.flow),
             Inject: self._inject,
             Refuse: self._refuse,
+            GiveUp: lambda effect: metrics.gave_up(effect.reason, effect.count),
+            ForgetReplica: lambda effect: self._listeners.forget(effect.workload, effect.port),
             EndWait: lambda effect: metrics.answered(
                 effect.service, waited_s=effect.waited_ns / 1e9
             ),
@@ -120,13 +126,9 @@ class Agent:
         try:
             held = parse_held(event)
         except BadFrameError:
-            self.metrics.dropped("bad_frame")
+            self.metrics.gave_up("bad_frame", 1)
             return
-        effects = self._node.syn(held, now_ns=now_ns)
-        if effects is None:
-            self.metrics.dropped("no_room_or_service")
-            return
-        self._carry_out(effects)
+        self._carry_out(self._node.syn(held, now_ns=now_ns))
         # Now, while the server starts, and not when it listens.
         held.ready_frame = with_checksums(held.syn.frame)
         service = self._node.service_of(held.syn.flow)
@@ -178,7 +180,7 @@ class Agent:
             self._carry_out(self._node.record(name, record, now_ns=time.monotonic_ns()))
         except RecordRefusedError as error:
             log.warning("%s: record refused: %s", name, error)
-            self.metrics.dropped("record_refused")
+            self.metrics.failed("record")
         if record is None:
             self.metrics.forget(name)
 
@@ -208,22 +210,21 @@ class Agent:
         self._datapath.beat()
         self._beats += 1
         if self._beats % RENEW_EVERY_BEATS == 0:
-            with _logged("renewing handovers"):
-                self._handover.renew()
+            self._handover.renew()
         self.metrics.waiting(self._node.held)
         now_ns = time.monotonic_ns()
-        services = tuple(
-            ServiceActivity(
-                service=each.name,
-                idle_s=(now_ns - max(each.warm_since_ns, self._last_packet_ns(each.slot))) / 1e9,
-                held=len(each.held),
-            )
-            for each in self._node.warm()
-        )
-        self.link.report(Activity(services=services), lane=Lane.BULK, replaces="activity")
+        services = [self._activity(each, now_ns=now_ns) for each in self._node.warm()]
+        for part, first in enumerate(range(0, len(services), ACTIVITY_SERVICES_MAX)):
+            report = Activity(services=tuple(services[first : first + ACTIVITY_SERVICES_MAX]))
+            self.link.report(report, lane=Lane.BULK, replaces=f"activity {part}")
 
-    def _last_packet_ns(self, slot: int) -> int:
-        return self._datapath.last_packet_ns(slot)
+    def _activity(self, service: Service, *, now_ns: int) -> ServiceActivity:
+        last_ns = self._datapath.last_packet_ns(service.routing.slot)
+        return ServiceActivity(
+            service=service.name,
+            idle_s=max(0, now_ns - max(service.warm_since_ns, last_ns)) / 1e9,
+            held=len(service.held),
+        )
 
     def _deadline(self) -> None:
         self._timer = None
@@ -240,37 +241,38 @@ class Agent:
     # What the core asks.
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
+        """One that fails must not take the others along: SYNs would wait for what never comes."""
         for effect in effects:
-            self._actions[type(effect)](effect)
+            try:
+                self._actions[type(effect)](effect)
+            except Exception:
+                log.exception("%s failed", effect)
+                self.metrics.failed(type(effect).__name__)
         self._set_timer()
 
     def _set_mode(self, effect: SetMode) -> None:
         self._datapath.set_service(effect.frontends, slot=effect.slot, mode=effect.mode)
 
     def _hand_over(self, effect: HandOver) -> None:
-        with _logged("handing over"):
-            for frontend in effect.frontends:
-                self._handover.replace(
-                    frontend, address=effect.address, port=effect.port, is_away=effect.is_away
-                )
+        for frontend in effect.frontends:
+            self._handover.replace(
+                frontend, address=effect.address, port=effect.port, is_away=effect.is_away
+            )
 
     def _end_hand_over(self, effect: EndHandOver) -> None:
-        with _logged("ending a handover"):
-            for frontend in effect.frontends:
-                self._handover.end(frontend)
+        for frontend in effect.frontends:
+            self._handover.end(frontend)
 
     def _inject(self, effect: Inject) -> None:
         held = effect.held
         frame = held.ready_frame or with_checksums(held.syn.frame)
         # The call returns when the stack is done with the frame, often with the client's ACK too.
         self._node.injected(held, now_ns=time.monotonic_ns())
-        with _logged("injecting"):
-            self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
+        self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
         self.metrics.replayed(effect.service)
 
     def _refuse(self, effect: Refuse) -> None:
-        with _logged("refusing"):
-            self._refuser.refuse(effect.held.syn.frame)
+        self._refuser.refuse(effect.held.syn.frame)
         self.metrics.refused(effect.service)
 
     def _report_wake(self, effect: ReportWake) -> None:
@@ -320,12 +322,3 @@ class Agent:
             clients=ended.clients,
         )
         self.link.report(report, lane=Lane.STATE)
-
-
-@contextlib.contextmanager
-def _logged(doing: str) -> Iterator[None]:
-    """The kernel refused one step; the others must not suffer. An interface may just have gone."""
-    try:
-        yield
-    except OSError as error:
-        log.warning("%s failed: %s", doing, error)

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from wangell_daemon.datapath import DatapathError, default_interface, detach, remove_rules
 from wangell_daemon.keys import KeyFileError
-from wangell_daemon.run import AlreadyServedError, run
+from wangell_daemon.lock import AlreadyServedError, only_daemon_of, serves_another
+from wangell_daemon.run import run
 from wangell_daemon.settings import (
     Readiness,
     Settings,
@@ -19,6 +20,7 @@ from wangell_daemon.settings import (
     parse_address,
     parse_duration_s,
 )
+from wangell_proto import LocalProtocolError
 
 __all__ = ["main"]
 
@@ -42,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         return int(arguments.command(arguments))
-    except (DatapathError, KeyFileError, AlreadyServedError, OSError) as error:
+    except (DatapathError, KeyFileError, AlreadyServedError, LocalProtocolError, OSError) as error:
         print(f"wangell-daemon: {error}", file=sys.stderr)  # noqa: T201
         return 1
 
@@ -70,8 +72,10 @@ def _run(arguments: argparse.Namespace) -> int:
 def _uninstall(arguments: argparse.Namespace) -> int:
     _require_root()
     interface = default_interface() if arguments.interface == AUTO else arguments.interface
-    was_there = detach(interface)
-    remove_rules()
+    with only_daemon_of(interface):
+        was_there = detach(interface)
+        if not serves_another(interface):
+            remove_rules()
     what = "detached from" if was_there else "nothing of Wangell's was attached to"
     print(f"{what} {interface}")  # noqa: T201
     return 0

@@ -1,7 +1,6 @@
 """Where the controllers are and what is shown to them, as names and tokens change."""
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -9,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from wangell_daemon.keys import read_key
 from wangell_daemon.settings import Address, Settings
 from wangell_proto import ClientConfig
+from wangell_proto.constants import SERVERS_MAX
 
 __all__ = ["Controllers"]
 
@@ -16,8 +16,6 @@ log = logging.getLogger(__name__)
 
 # A headless Service's addresses change with its pods; a token is renewed at 80 % of its hour.
 LOOK_AGAIN_S = 5.0
-# The protocol's own bound on servers is above what any Deployment of controllers has.
-CONTROLLERS_MAX = 8
 
 
 class Controllers:
@@ -29,13 +27,17 @@ class Controllers:
         self._use = use
         self._public_key = read_key(settings.key_dir / "controller.pub")
         self._psk = read_key(settings.key_dir / "psk")
+        self._problem = ""
         self._used: ClientConfig | None = None
 
     async def follow(self) -> None:
         """Look, and look again, until cancelled."""
         while True:
-            with contextlib.suppress(OSError):  # no address yet, or the file is being replaced
+            try:
                 await self.look()
+                self._problem = ""
+            except OSError as error:  # no address yet, or the file is being replaced
+                self._tell(str(error))
             if not self._may_change:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
@@ -56,6 +58,11 @@ class Controllers:
             log.info("controllers: %s", ", ".join(f"{host}:{port}" for host, port in servers))
             await self._use(config)
 
+    def _tell(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("looking for controllers: %s", problem)
+        self._problem = problem
+
     @property
     def _may_change(self) -> bool:
         is_named = any(not _is_address(host) for host, _port in self._settings.controllers)
@@ -65,13 +72,14 @@ class Controllers:
         found: list[Address] = []
         for host, port in self._settings.controllers:
             found += await _resolve(host, port)
-        return tuple(dict.fromkeys(found))[:CONTROLLERS_MAX]
+        return tuple(dict.fromkeys(found))[:SERVERS_MAX]
 
 
 async def _resolve(host: str, port: int) -> list[Address]:
     """Return a name's addresses, sorted so that the same set is the same configuration."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     answers = await asyncio.get_running_loop().getaddrinfo(
-        host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM
+        host, port, family=family, type=socket.SOCK_DGRAM
     )
     return sorted({(str(answer[4][0]), port) for answer in answers})
 

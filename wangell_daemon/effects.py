@@ -14,6 +14,8 @@ __all__ = [
     "EndHandOver",
     "EndWait",
     "ForgetFrontends",
+    "ForgetReplica",
+    "GiveUp",
     "HandOver",
     "Inject",
     "Mode",
@@ -101,6 +103,23 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Held SYNs were let go without an answer: for metrics."""
+
+    reason: str
+    "no_room, no_service, bad_frame or unanswered"
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReplica:
+    """A replica of this node is no more."""
+
+    workload: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndWait:
     """A client whose SYN was held has sent its ACK: for metrics."""
 
@@ -176,6 +195,8 @@ Effect = (
     | Inject
     | Refuse
     | EndWait
+    | GiveUp
+    | ForgetReplica
     | ReportWake
     | ReportListening
     | CountConnections

@@ -1,7 +1,6 @@
 """Key files, as `wangell-controller keygen` writes them: one line of base64, 32 bytes."""
 
 import base64
-import binascii
 from pathlib import Path
 
 __all__ = ["KeyFileError", "read_key"]
@@ -21,7 +20,7 @@ def read_key(path: Path) -> bytes:
         raise KeyFileError(
             f"{path}: {error.strerror}. Make keys with: wangell-controller keygen {path.parent}"
         ) from error
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise KeyFileError(f"{path}: not a key: expected one line of base64") from error
     if len(key) != KEY_BYTES:
         raise KeyFileError(f"{path}: not a key: {len(key)} bytes, expected {KEY_BYTES}")

@@ -12,6 +12,7 @@ from wangell_proto import (
     LinkUp,
     MessageAcknowledged,
     MessageReceived,
+    QueueFullError,
     RecordChanged,
     TableSynced,
 )
@@ -79,7 +80,10 @@ class Link:
         """Send a report in this very call; while no controller answers, it waits for the next."""
         if self._client is None:
             return  # said again when a table is whole
-        self._client.send(encode_report(report), lane=lane, replaces=replaces)
+        try:
+            self._client.send(encode_report(report), lane=lane, replaces=replaces)
+        except QueueFullError:
+            self._count_malformed("queue_full", "no controller answers, and the queue is full")
 
     @property
     def rtt_ns(self) -> int:
@@ -89,8 +93,10 @@ class Link:
 
     def drops(self) -> Mapping[str, int]:
         """Datagrams and messages that were not understood or not believed, by reason."""
-        drops = self._client.drops if self._client else {}
-        return {reason.name.lower(): count for reason, count in drops.items()} | self._malformed
+        drops = dict(self._client.drops) if self._client else {}  # read by another thread
+        return {reason.name.lower(): count for reason, count in drops.items()} | dict(
+            self._malformed
+        )
 
     def close(self) -> None:
         """Say goodbye."""

@@ -58,8 +58,14 @@ class Listeners:
     def _listener(self, workload: str, port: int) -> Listener:
         key = workload, port
         if key not in self._open:
-            pid = self._pids.get(key) or next(pids_of(self._rule, workload), None)
-            if pid is None:
-                raise FileNotFoundError(f"no process is in {workload}")
-            self._open[key] = Listener(f"/proc/{pid}/ns/net", port)
+            self._open[key] = Listener(self._namespace(workload, port), port)
         return self._open[key]
+
+    def _namespace(self, workload: str, port: int) -> str:
+        """A server that has gone to the background was told of by a process that has ended."""
+        pid = self._pids.get((workload, port))
+        if pid is None or self._rule.workload_of(pid) != workload:
+            pid = next(pids_of(self._rule, workload), None)
+        if pid is None:
+            raise FileNotFoundError(f"no process is in {workload}")
+        return f"/proc/{pid}/ns/net"

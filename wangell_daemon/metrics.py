@@ -42,8 +42,14 @@ class Metrics:
         self._waiting = Gauge("wangell_syns_waiting", "SYNs held now.", registry=self.registry)
         self._dropped = Counter(
             "wangell_syns_dropped",
-            "Held SYNs given up, by reason.",
+            "SYNs held and let go without an answer, by reason.",
             ("reason",),
+            registry=self.registry,
+        )
+        self._failures = Counter(
+            "wangell_daemon_failures",
+            "Steps that failed; the log says why.",
+            ("step",),
             registry=self.registry,
         )
         self._round_trip = Histogram(
@@ -76,9 +82,13 @@ class Metrics:
         """A client whose SYN was held sent its ACK."""
         self._wait.labels(*self._labels(service)).observe(waited_s)
 
-    def dropped(self, reason: str) -> None:
-        """A held SYN was given up: `no_room`, `no_service` or `bad_frame`."""
-        self._dropped.labels(reason).inc()
+    def gave_up(self, reason: str, count: int) -> None:
+        """SYNs were let go without an answer: no_room, no_service, bad_frame or unanswered."""
+        self._dropped.labels(reason).inc(count)
+
+    def failed(self, what: str) -> None:
+        """A step was refused by the kernel or the link, or a record could not be applied."""
+        self._failures.labels(what).inc()
 
     def waiting(self, held: int) -> None:
         """This many SYNs are held now."""

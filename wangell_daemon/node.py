@@ -3,22 +3,24 @@
 Pure, like `service`: the agent feeds it events and carries its effects out.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from wangell_daemon.effects import Effect, ForgetFrontends
-from wangell_daemon.held import HELD_MAX, HeldSyn
+from wangell_daemon.deadlines import Deadlines
+from wangell_daemon.effects import Effect, ForgetFrontends, ForgetReplica, GiveUp
+from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
 from wangell_daemon.packets import frontend_key, frontend_of
 from wangell_daemon.service import Service
+from wangell_daemon.slots import SLOTS_MAX, Slots
 from wangell_proto.vocabulary import Phase, ServiceRecord, Started
 
-__all__ = ["SLOTS_MAX", "Listens", "Node", "RecordRefusedError"]
-
-SLOTS_MAX = 16384  # ebpf/consts.h; a test holds them equal
-
+__all__ = ["Listens", "Node", "RecordRefusedError"]
 
 # The newest LISTENs of workloads unknown: a node starts some hundred containers at once at most.
 HEARD_MAX = 256
+
+Replica = tuple[str, int]
+"A workload and the port it serves"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,11 @@ class Listens:
 
 
 class RecordRefusedError(ValueError):
-    """A record that this node cannot apply. The old one stays in force."""
+    """A record that this node cannot apply (yet). The old one stays in force."""
 
 
 class Node:
-    """The services of one node, by name, by frontend and by flow.
+    """The services of one node, by name, by frontend and by replica.
 
     `adopted` maps the frontends that a predecessor left in the kernel to their slots: they keep
     their verdicts until the table says what they are.
@@ -52,13 +54,14 @@ class Node:
         self._probes = probes
         self._services: dict[str, Service] = {}
         self._by_frontend: dict[bytes, Service] = {}
-        self._by_replica: dict[tuple[str, int], Service] = {}  # workload and port
-        self._busy: dict[str, Service] = {}  # those that hold SYNs: the wake path walks no others
+        self._by_replica: dict[Replica, Service] = {}
+        self._refused: dict[str, ServiceRecord] = {}  # tried again when a frontend is free
         self._adopted = dict(adopted or {})
-        self._heard: dict[tuple[str, int], Listens] = {}  # of workloads that no record names (yet)
-        self._early: list[HeldSyn] = []  # for adopted frontends whose record has not come yet
-        self._free_slots = _slots_without(set(self._adopted.values()))
-        self._returned_slots: list[int] = []
+        self._slots = Slots(self._adopted.values())
+        self._early: dict[bytes, dict[bytes, HeldSyn]] = {}  # by adopted frontend, by flow
+        self._heard: dict[Replica, Listens] = {}  # of workloads that no record names (yet)
+        self._tally = Tally()
+        self._deadlines = Deadlines()
 
     def __iter__(self) -> Iterator[Service]:
         return iter(self._services.values())
@@ -72,29 +75,27 @@ class Node:
     @property
     def held(self) -> int:
         """How many SYNs are held in all."""
-        return sum(len(service.held) for service in self._busy.values()) + len(self._early)
+        return self._tally.held + sum(len(flows) for flows in self._early.values())
 
     # What the controller says.
 
     def record(self, name: str, record: ServiceRecord | None, *, now_ns: int) -> list[Effect]:
         """A record is new, has changed, or (None) was deleted. Raises RecordRefusedError."""
-        if record is None:
-            return self._remove(name)
-        keys = self._checked_frontends(name, record)
-        service = self._services.get(name) or self._add(name, keys)
-        self._unindex(service)
-        self._index(service, keys, record)
-        effects = service.update(record, now_ns=now_ns)
-        effects += self._take_heard(service, now_ns=now_ns)
-        return effects + self._take_early(now_ns=now_ns)
+        self._refused.pop(name, None)
+        effects = self._remove(name) if record is None else self._apply(name, record, now_ns=now_ns)
+        if self._refused:
+            effects += self._retry_refused(now_ns=now_ns)
+        return effects
 
     def table_synced(self) -> list[Effect]:
         """The table is whole: forget what a predecessor left and nobody claims; repeat reports."""
-        unclaimed, self._adopted, self._early = self._adopted, {}, []
-        effects: list[Effect] = [ForgetFrontends(tuple(unclaimed))] if unclaimed else []
-        self._returned_slots += set(unclaimed.values()) - {service.slot for service in self}
+        unclaimed, self._adopted = tuple(self._adopted), {}
+        strays, self._early = sum(len(flows) for flows in self._early.values()), {}
+        self._slots.end_reservations()
+        effects: list[Effect] = [ForgetFrontends(unclaimed)] if unclaimed else []
+        effects += [GiveUp("no_service", strays)] if strays else []
         for service in self:
-            effects += service.link_restored()
+            effects += self._after(service, service.link_restored())
         return effects
 
     def started(self, report: Started, *, rtt_ns: int | None) -> list[Effect]:
@@ -102,47 +103,42 @@ class Node:
         service = self._services.get(report.service)
         if service is None:
             return []
-        return service.started(
-            received_ns=report.received_ns, spawned_ns=report.spawned_ns, rtt_ns=rtt_ns
-        )
+        return self._after(service, service.started(report, rtt_ns=rtt_ns))
 
     # What the kernel says.
 
-    def syn(self, held: HeldSyn, *, now_ns: int) -> list[Effect] | None:
-        """XDP has held a SYN. None: it was dropped, for want of room or of a service."""
-        if self.held >= HELD_MAX:
-            return None
+    def syn(self, held: HeldSyn, *, now_ns: int) -> list[Effect]:
+        """XDP has held a SYN."""
         key = frontend_of(held.syn.flow)
         service = self._by_frontend.get(key)
+        is_repeat = service is not None and held.syn.flow in service.held
+        if self.held >= HELD_MAX and not is_repeat:
+            return [GiveUp("no_room", 1)]
         if service is not None:
-            self._busy[service.name] = service
-            return service.syn(held, now_ns=now_ns)
+            return self._after(service, service.syn(held, now_ns=now_ns))
         if key not in self._adopted:
-            return None
-        self._early.append(held)
+            return [GiveUp("no_service", 1)]
+        self._early.setdefault(key, {})[held.syn.flow] = held
         return []
 
     def listens(self, listening: Listens, *, now_ns: int) -> list[Effect]:
         """A process listens. Where it is no replica's that we know of, it may soon be one's."""
-        key = listening.workload, listening.port
-        service = self._by_replica.get(key)
-        if service is None:
-            self._heard[key] = listening
-            if len(self._heard) > HEARD_MAX:
-                del self._heard[next(iter(self._heard))]
-            return []
-        return _tell(service, listening, now_ns=now_ns)
-
-    def serves(self, workload: str, port: int) -> bool:
-        """Whether that workload is a replica of this node."""
-        return (workload, port) in self._by_replica
+        replica = listening.workload, listening.port
+        service = self._by_replica.get(replica)
+        if service is not None:
+            return self._tell(service, listening, now_ns=now_ns)
+        self._heard[replica] = listening
+        if len(self._heard) > HEARD_MAX:
+            del self._heard[next(iter(self._heard))]
+        return []
 
     def answered(self, flow: bytes, *, seen_ns: int, is_reset: bool, now_ns: int) -> list[Effect]:
         """XDP saw the first packet of a replayed connection's client."""
         service = self.service_of(flow)
         if service is None:
             return []
-        return service.answered(flow, seen_ns=seen_ns, is_reset=is_reset, now_ns=now_ns)
+        effects = service.answered(flow, seen_ns=seen_ns, is_reset=is_reset, now_ns=now_ns)
+        return self._after(service, effects)
 
     def service_of(self, flow: bytes) -> Service | None:
         """The service that a flow goes to."""
@@ -158,69 +154,67 @@ class Node:
 
     def next_deadline_ns(self) -> int | None:
         """When `deadline` has something to do; None: nothing is under way."""
-        for name in [each.name for each in self._busy.values() if not each.is_busy]:
-            del self._busy[name]
-        deadlines = (service.next_deadline_ns() for service in self._busy.values())
-        return min((due for due in deadlines if due is not None), default=None)
+        return self._deadlines.next_ns()
 
     def deadline(self, *, now_ns: int) -> list[Effect]:
         """Do what is due."""
         effects: list[Effect] = []
-        for service in list(self._busy.values()):
-            due_ns = service.next_deadline_ns()
-            if due_ns is not None and due_ns <= now_ns:
-                effects += service.deadline(now_ns=now_ns)
+        for name in self._deadlines.take_due(now_ns):
+            service = self._services[name]
+            effects += self._after(service, service.deadline(now_ns=now_ns))
         return effects
 
     def warm(self) -> list[Service]:
         """Those whose activity the controller wants to know."""
         return [each for each in self if each.record and each.record.phase is Phase.WARM]
 
-    # The index.
-
-    def _take_heard(self, service: Service, *, now_ns: int) -> list[Effect]:
-        """The controller has just named a workload whose LISTEN came before its name."""
-        effects: list[Effect] = []
-        for key in [key for key in self._heard if self._by_replica.get(key) is service]:
-            effects += _tell(service, self._heard.pop(key), now_ns=now_ns)
+    def _after(self, service: Service, effects: list[Effect]) -> list[Effect]:
+        self._deadlines.set(service.name, service.next_deadline_ns())
         return effects
 
-    def _index(self, service: Service, keys: tuple[bytes, ...], record: ServiceRecord) -> None:
-        for key in keys:
-            self._by_frontend[key] = service
-            self._adopted.pop(key, None)
-        for each in record.endpoints:
-            if each.node == self._name:
-                self._by_replica[each.workload, record.target_port] = service
+    def _tell(self, service: Service, listening: Listens, *, now_ns: int) -> list[Effect]:
+        effects = service.listens(
+            listening.workload,
+            seen_ns=listening.seen_ns,
+            now_ns=now_ns,
+            address=listening.address,
+            room=listening.room,
+        )
+        return self._after(service, effects)
 
-    def _unindex(self, service: Service) -> None:
-        for key in service.frontends:
-            self._by_frontend.pop(key, None)
-        if service.record is not None:
-            for each in service.record.endpoints:
-                self._by_replica.pop((each.workload, service.record.target_port), None)
+    # Records.
+
+    def _apply(self, name: str, record: ServiceRecord, *, now_ns: int) -> list[Effect]:
+        keys = self._checked_frontends(name, record)
+        service = self._services.get(name) or self._add(name, keys, record)
+        gone = self._reindex(service, keys, record)
+        effects = [*gone, *self._after(service, service.update(record, now_ns=now_ns))]
+        for replica in self._own_replicas(record):
+            if replica in self._heard:
+                effects += self._tell(service, self._heard.pop(replica), now_ns=now_ns)
+        for key in keys:
+            for held in self._early.pop(key, {}).values():
+                effects += self.syn(held, now_ns=now_ns)
+        return effects
 
     def _checked_frontends(self, name: str, record: ServiceRecord) -> tuple[bytes, ...]:
-        if not record.frontends:
-            raise RecordRefusedError("no frontends")
-        try:
-            keys = tuple(frontend_key(each.address, each.port) for each in record.frontends)
-        except (ValueError, OverflowError) as error:
-            raise RecordRefusedError(str(error)) from error
-        for key in keys:
+        keys = tuple(frontend_key(each.address, each.port) for each in record.frontends)
+        for key, frontend in zip(keys, record.frontends, strict=True):
             owner = self._by_frontend.get(key)
             if owner is not None and owner.name != name:
-                raise RecordRefusedError(f"{record.frontends[0].address} belongs to {owner.name}")
+                self._refused[name] = record
+                where = f"{frontend.address}:{frontend.port}"
+                raise RecordRefusedError(
+                    f"{where} belongs to {owner.name}; applied when it is free"
+                )
         return keys
 
-    def _add(self, name: str, keys: tuple[bytes, ...]) -> Service:
-        slot = next((self._adopted[key] for key in keys if key in self._adopted), None)
+    def _add(self, name: str, keys: tuple[bytes, ...], record: ServiceRecord) -> Service:
+        slot = self._slots.claim(self._adopted[key] for key in keys if key in self._adopted)
         if slot is None:
-            returned = self._returned_slots
-            slot = returned.pop() if returned else next(self._free_slots, None)
-        if slot is None:
+            self._refused[name] = record
             raise RecordRefusedError(f"no slot: this node serves {SLOTS_MAX} services already")
-        service = Service(name, slot, node=self._name, probes=self._probes)
+        service = Service(name, slot, node=self._name, probes=self._probes, tally=self._tally)
         self._services[name] = service
         return service
 
@@ -228,27 +222,43 @@ class Node:
         service = self._services.pop(name, None)
         if service is None:
             return []
-        self._unindex(service)
-        self._returned_slots.append(service.slot)
-        return service.remove()
+        gone = self._reindex(service, (), None)
+        self._slots.give_back(service.routing.slot)
+        self._deadlines.set(name, None)
+        return [*gone, *service.remove()]
 
-    def _take_early(self, *, now_ns: int) -> list[Effect]:
-        early, self._early = self._early, []
+    def _retry_refused(self, *, now_ns: int) -> list[Effect]:
+        """A resync sends records in any order: the one that frees an address may come last."""
         effects: list[Effect] = []
-        for held in early:
-            effects += self.syn(held, now_ns=now_ns) or []
+        for name, record in list(self._refused.items()):
+            try:
+                effects += self._apply(name, record, now_ns=now_ns)
+            except RecordRefusedError:
+                continue
+            self._refused.pop(name, None)
         return effects
 
+    def _reindex(
+        self, service: Service, keys: Iterable[bytes], record: ServiceRecord | None
+    ) -> list[Effect]:
+        """Find the service by these frontends and replicas from now on."""
+        for key in service.routing.frontends:
+            self._by_frontend.pop(key, None)
+        for key in keys:
+            self._by_frontend[key] = service
+            self._adopted.pop(key, None)
+        before = self._own_replicas(service.record)
+        after = self._own_replicas(record)
+        for replica in before:
+            if self._by_replica.get(replica) is service:
+                del self._by_replica[replica]
+        self._by_replica.update(dict.fromkeys(after, service))
+        return [ForgetReplica(*replica) for replica in before if replica not in after]
 
-def _tell(service: Service, listening: Listens, *, now_ns: int) -> list[Effect]:
-    return service.listens(
-        listening.workload,
-        seen_ns=listening.seen_ns,
-        now_ns=now_ns,
-        address=listening.address,
-        room=listening.room,
-    )
-
-
-def _slots_without(taken: set[int]) -> Iterator[int]:
-    return (slot for slot in range(SLOTS_MAX) if slot not in taken)
+    def _own_replicas(self, record: ServiceRecord | None) -> list[Replica]:
+        endpoints = record.endpoints if record is not None else ()
+        return [
+            (each.workload, record.target_port)
+            for each in endpoints
+            if record is not None and each.node == self._name
+        ]

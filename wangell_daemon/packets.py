@@ -15,6 +15,7 @@ __all__ = [
     "BadFrameError",
     "Syn",
     "client_of",
+    "destination_of",
     "frontend_key",
     "frontend_of",
     "parse_syn",
@@ -90,11 +91,12 @@ def with_checksums(frame: bytes) -> bytes:
 
 def reset_for(frame: bytes) -> bytes:
     """Return the frame that answers a held SYN with RST, as a closed port does (RFC 9293)."""
-    tcp_at, _end = _tcp_bounds(frame)
+    tcp_at, end = _tcp_bounds(frame)
     to_mac, from_mac, kind = _ETH.unpack_from(frame)
     source, destination = frame[26:30], frame[30:34]
     sport, dport, sequence = struct.unpack_from("!HHI", frame, tcp_at)
-    acknowledged = (sequence + 1) & 0xFFFFFFFF
+    payload_bytes = max(0, end - tcp_at - (frame[tcp_at + 12] >> 4) * 4)  # Fast Open's
+    acknowledged = (sequence + 1 + payload_bytes) & 0xFFFFFFFF
     return with_checksums(
         _ETH.pack(from_mac, to_mac, kind)
         + _IP4.pack(0x45, 0, _IP4.size + _TCP.size, 0, 0, 64, IPPROTO_TCP, 0, destination, source)
@@ -119,6 +121,11 @@ def frontend_key(address: str, port: int) -> bytes:
 def frontend_of(flow: bytes) -> bytes:
     """Return the struct frontend that a struct flow goes to."""
     return flow[16:32] + flow[34:36] + b"\0\0"
+
+
+def destination_of(flow: bytes) -> tuple[str, int]:
+    """Return the address, as text, and the port that a struct flow goes to."""
+    return _text(flow[16:32]).strip("[]"), int.from_bytes(flow[34:36], "big")
 
 
 def client_of(flow: bytes) -> str:

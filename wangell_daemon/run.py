@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import start_http_server
@@ -18,6 +16,7 @@ from wangell_daemon.cold_start_log import ColdStartLog
 from wangell_daemon.controllers import Controllers
 from wangell_daemon.datapath import Datapath, Handover, XdpMode
 from wangell_daemon.keys import read_key
+from wangell_daemon.lock import only_daemon_of
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
 from wangell_daemon.readiness.probe import Prober
@@ -25,23 +24,18 @@ from wangell_daemon.readiness.workload import ByCgroup, ByNamespace, WorkloadRul
 from wangell_daemon.refusal import Refuser
 from wangell_daemon.settings import Readiness, Settings, Workload
 
-__all__ = ["AlreadyServedError", "run"]
+__all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-LOCK_DIR = Path("/run/wangell-daemon")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-class AlreadyServedError(RuntimeError):
-    """Another daemon serves the interface."""
 
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises DatapathError, KeyFileError, AlreadyServedError."""
     read_key(settings.key_dir / "controller.pub")  # to fail before anything is touched
     read_key(settings.key_dir / "psk")
-    with _only_daemon_of(settings.interface), contextlib.ExitStack() as leaving:
+    with only_daemon_of(settings.interface), contextlib.ExitStack() as leaving:
         datapath = Datapath(settings.interface)
         leaving.callback(datapath.close)
         asyncio.run(_serve(settings, datapath))
@@ -159,23 +153,3 @@ def _notify_ready() -> None:
     if address is not None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", address.replace("@", "\0", 1))
-
-
-@contextlib.contextmanager
-def _only_daemon_of(interface: str) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends. Raises AlreadyServedError."""
-    LOCK_DIR.mkdir(exist_ok=True)
-    # Namespaces have interfaces of the same names.
-    namespace = os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116
-    with (LOCK_DIR / f"{namespace}-{interface}.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise AlreadyServedError(
-                f"another daemon (pid {lock.read().strip()}) serves {interface}; stop it first"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

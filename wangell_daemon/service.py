@@ -12,25 +12,25 @@ from wangell_daemon.effects import (
     CountConnections,
     Effect,
     EndColdStart,
-    EndHandOver,
     EndWait,
-    ForgetFrontends,
-    HandOver,
+    GiveUp,
     Inject,
     Mode,
     Probe,
     Refuse,
     ReportListening,
     ReportWake,
-    SetMode,
     StopProbe,
     Unwatch,
     Watch,
 )
-from wangell_daemon.held import HeldSyn, HeldSyns
-from wangell_daemon.packets import frontend_key
+from wangell_daemon.held import HeldSyn, HeldSyns, Tally
+from wangell_daemon.packets import destination_of, frontend_key
+from wangell_daemon.routing import Routing
 from wangell_daemon.timeline import Timeline
-from wangell_proto.vocabulary import Endpoint, Phase, ServiceRecord, Wake
+from wangell_daemon.wake import Wake
+from wangell_proto import vocabulary
+from wangell_proto.vocabulary import Endpoint, Phase, ServiceRecord, Started
 
 __all__ = ["Service"]
 
@@ -39,57 +39,43 @@ __all__ = ["Service"]
 ROOM_UNKNOWN = 5
 # How soon to look again when the queue is full and nothing is out whose answer would tell us.
 ROOM_RETRY_NS = 2_000_000
-# A controller's Started may come after the client's ACK; the cold start is told without it then.
-STARTED_WAIT_NS = 1_000_000_000
 # A fast server listens before the record says that it was started; what listened longer ago than
 # this before it was somebody else's.
 HEARD_NS_MAX = 5_000_000_000
 
 
-class _Wake:
-    """A wake under way."""
-
-    def __init__(self, timeline: Timeline) -> None:
-        self.timeline = timeline
-        self.clients = 0
-        self.is_reported = False
-
-
 class Service:
-    """The holds and replays of one service. `slot` is its place in the kernel's activity array."""
+    """The holds and replays of one service; times are CLOCK_MONOTONIC."""
 
-    def __init__(self, name: str, slot: int, *, node: str, probes: bool) -> None:
+    def __init__(
+        self, name: str, slot: int, *, node: str, probes: bool, tally: Tally | None = None
+    ) -> None:
         self.name = name
-        self.slot = slot
         self.record: ServiceRecord | None = None
-        self.frontends: tuple[bytes, ...] = ()
-        self.held = HeldSyns()
+        self.routing = Routing(slot)
+        self.held = HeldSyns(tally)
+        self.warm_since_ns = 0
         self._node = node
         self._probes = probes
-        self._mode: Mode | None = None
-        self._wake: _Wake | None = None
+        self._wake: Wake | None = None
+        self._is_released = False
         self._heard: str | None = None  # the workload that listens, since the record turned cold
         self._heard_address = ""
         self._listened_ns = 0
         self._room: Callable[[], int] = lambda: ROOM_UNKNOWN
-        self._is_released = False
         self._look_again_ns: int | None = None
-        self._handed_to: Endpoint | None = None
-        self.warm_since_ns = 0
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether SYNs are held, or a wake is not over."""
-        return bool(self.held) or self._wake is not None
 
     # What the controller says.
 
     def update(self, record: ServiceRecord, *, now_ns: int) -> list[Effect]:
         """Take a new record. Its frontends have been checked."""
         before, self.record = self.record, record
-        effects = self._move_frontends(record)
-        if record.phase in (Phase.COLD, Phase.DRAINING):
+        effects = self.routing.move(
+            tuple(frontend_key(each.address, each.port) for each in record.frontends)
+        )
+        if record.phase in (Phase.COLD, Phase.DRAINING) or _is_later(record, before):
             self._heard, self._is_released = None, False
+            self.held.recall()
         match record.phase:
             case Phase.COLD:
                 return effects + self._turned_cold(before)
@@ -102,35 +88,38 @@ class Service:
 
     def remove(self) -> list[Effect]:
         """The service was deleted."""
-        ended = self._end_hand_over()
-        return [*ended, ForgetFrontends(self.frontends), *self._refuse_all("failed")]
+        return [*self.routing.forget(), *self._refuse_all("failed")]
 
-    def started(self, *, received_ns: int, spawned_ns: int, rtt_ns: int | None) -> list[Effect]:
+    def started(self, report: Started, *, rtt_ns: int | None) -> list[Effect]:
         """The controller says when it started the replica."""
         if self._wake is None:
             return []
-        self._wake.timeline.place_start(
-            received_ns=received_ns, spawned_ns=spawned_ns, rtt_ns=rtt_ns
+        self._wake.take_start(
+            report.activation,
+            received_ns=report.received_ns,
+            spawned_ns=report.spawned_ns,
+            rtt_ns=rtt_ns,
         )
         return self._end_if_told()
 
     def link_restored(self) -> list[Effect]:
         """The table is whole, perhaps from another controller: say what it may have missed."""
         if self._wake is not None:
-            self._wake.is_reported = False
-        return self._report_wake() + self._report_listening()
+            self._wake.reported_activation = None
+        is_draining = self.record is not None and self.record.phase is Phase.DRAINING
+        armed = [self._count_connections()] if is_draining else []
+        return [*armed, *self._report_wake(), *self._report_listening()]
 
     # What the kernel says.
 
     def syn(self, held: HeldSyn, *, now_ns: int) -> list[Effect]:
         """XDP has held a SYN. Where the service has been released meanwhile, it goes in at once."""
         is_new = self.held.hold(held)
-        if self._is_released:
-            return self._let_in(now_ns=now_ns)
-        if self._wake is None:
-            self._wake = _Wake(Timeline(first_syn_ns=held.first_seen_ns, detected_ns=now_ns))
-        self._wake.clients += is_new
-        return self._report_wake()
+        if self._wake is None and not self._is_released:
+            self._wake = Wake(Timeline(first_syn_ns=held.first_seen_ns, detected_ns=now_ns))
+        if self._wake is not None:
+            self._wake.clients += is_new
+        return self._let_in(now_ns=now_ns) if self._is_released else self._report_wake()
 
     def listens(
         self,
@@ -142,15 +131,16 @@ class Service:
         room: Callable[[], int] | None = None,
     ) -> list[Effect]:
         """A replica of this node listens; `room()`: how many connections its queue still takes."""
+        if now_ns - seen_ns > HEARD_NS_MAX:
+            return []
         self._heard, self._heard_address, self._listened_ns = workload, address, seen_ns
         self._room = room or (lambda: ROOM_UNKNOWN)
-        is_waking = self.record is not None and self.record.phase is Phase.WAKING
-        return self._release(now_ns=now_ns) if is_waking or self._wake is not None else []
+        return self._release(now_ns=now_ns) if self._is_awaited() else []
 
     def injected(self, *, now_ns: int) -> None:
         """An Inject is being carried out."""
-        if self._wake is not None and self._wake.timeline.injected_ns is None:
-            self._wake.timeline.injected_ns = now_ns
+        if self._wake is not None:
+            self._wake.injected(now_ns)
 
     def answered(self, flow: bytes, *, seen_ns: int, is_reset: bool, now_ns: int) -> list[Effect]:
         """XDP saw the first packet of a replayed connection's client."""
@@ -158,78 +148,54 @@ class Service:
         effects: list[Effect] = []
         if held is not None and not is_reset:
             effects.append(EndWait(self.name, seen_ns - held.first_seen_ns))
-        if self._wake is not None and not is_reset and self._wake.timeline.acked_ns is None:
-            self._wake.timeline.acked_ns = seen_ns
-        effects += self._let_in(now_ns=now_ns) + self._end_if_told()
-        if is_reset and not self.held and self._wake and self._wake.timeline.acked_ns is None:
-            effects += self._end("abandoned")
-        return effects
+        if self._wake is not None and not is_reset:
+            self._wake.acked(seen_ns)
+        if self._is_released:
+            effects += self._let_in(now_ns=now_ns)
+        return effects + self._end_if_told() + self._end_if_abandoned("abandoned")
 
     # What the clock says.
 
     def next_deadline_ns(self) -> int | None:
         """When `deadline` has something to do; None: nothing is under way."""
-        candidates = [self.held.next_due_ns(), self._look_again_ns, self._hold_deadline_ns()]
-        if self._wake is not None and self._wake.timeline.acked_ns is not None:
-            candidates.append(self._wake.timeline.acked_ns + STARTED_WAIT_NS)
+        candidates = [self.held.next_due_ns(), self._look_again_ns, self._waiting_until_ns()]
+        if self._wake is not None:
+            candidates.append(self._wake.waits_for_start_until_ns())
         return min((due for due in candidates if due is not None), default=None)
 
     def deadline(self, *, now_ns: int) -> list[Effect]:
         """Repeat what is unanswered, give up what is past its time."""
-        effects: list[Effect] = [
-            Unwatch(held.syn.flow) for held in self.held.take_unanswerable(now_ns=now_ns)
-        ]
-        hold_deadline_ns = self._hold_deadline_ns()
-        if hold_deadline_ns is not None and hold_deadline_ns <= now_ns:
-            return effects + self._refuse_all("timeout")
+        effects = self._give_up(self.held.take_unanswerable(now_ns=now_ns))
+        waiting_until_ns = self._waiting_until_ns()
+        if waiting_until_ns is not None and waiting_until_ns <= now_ns:
+            effects += self._refuse_waiting(now_ns=now_ns)
         if self._is_released:
             effects += self._let_in(now_ns=now_ns)
-        acked_ns = self._wake.timeline.acked_ns if self._wake else None
-        if acked_ns is not None and acked_ns + STARTED_WAIT_NS <= now_ns:
+        told_ns = self._wake.waits_for_start_until_ns() if self._wake else None
+        if told_ns is not None and told_ns <= now_ns:
             return effects + self._end("answered")
-        if self._is_released and not self.held and self._wake and acked_ns is None:
-            return effects + self._end("timeout")
-        return effects
+        return effects + self._end_if_abandoned("timeout")
 
     # The record's phases.
 
-    def _move_frontends(self, record: ServiceRecord) -> list[Effect]:
-        frontends = tuple(frontend_key(each.address, each.port) for each in record.frontends)
-        if frontends == self.frontends:
-            return []
-        ended = self._end_hand_over()
-        gone = tuple(each for each in self.frontends if each not in frontends)
-        self._mode = None  # some are not in the map yet
-        self.frontends = frontends
-        return [*ended, ForgetFrontends(gone)] if gone else ended
-
     def _turned_cold(self, before: ServiceRecord | None) -> list[Effect]:
-        effects = [*self._set_mode(Mode.HOLD), *self._end_hand_over(), StopProbe(self.name)]
+        effects = [*self.routing.set_mode(Mode.HOLD), *self.routing.end_hand_over()]
         if before is not None and before.phase is Phase.WAKING:
             return effects + self._refuse_all("failed")
-        self.held.recall()
-        return effects + self._report_wake()
+        return [*effects, StopProbe(self.name), *self._report_wake()]
 
     def _turned_waking(self, before: ServiceRecord | None, *, now_ns: int) -> list[Effect]:
         if self._is_released:
-            return []
-        effects = self._set_mode(Mode.HOLD) + self._hand_over()
+            return self._admit(now_ns=now_ns)
+        effects = self.routing.set_mode(Mode.HOLD) + self._hand_over()
         if self._heard is not None and now_ns - self._listened_ns <= HEARD_NS_MAX:
             return effects + self._release(now_ns=now_ns)
         # A predecessor may have missed the LISTEN: ask once, after our own watch has begun.
         return effects + self._probe(is_once=not self._probes, wanted=before is None)
 
     def _turned_draining(self) -> list[Effect]:
-        assert self.record is not None
-        self.held.recall()
-        count = CountConnections(
-            service=self.name,
-            activation=self.record.activation,
-            workloads=tuple(each.workload for each in self._own_endpoints()),
-            port=self.record.target_port,
-        )
-        hold = [*self._set_mode(Mode.HOLD), *self._end_hand_over()]
-        return [*hold, count, *self._report_wake()]
+        hold = [*self.routing.set_mode(Mode.HOLD), *self.routing.end_hand_over()]
+        return [*hold, self._count_connections(), *self._report_wake()]
 
     # Letting in.
 
@@ -240,46 +206,30 @@ class Service:
     def _admit(self, *, now_ns: int, listened_ns: int | None = None) -> list[Effect]:
         if not self._is_released:
             self._is_released, self.warm_since_ns = True, now_ns
-        return self._hand_over() + self._let_in(now_ns=now_ns, listened_ns=listened_ns)
+        if self._wake is not None:
+            self._wake.listened(listened_ns or now_ns)
+        return self._hand_over() + self._let_in(now_ns=now_ns)
 
-    def _let_in(self, *, now_ns: int, listened_ns: int | None = None) -> list[Effect]:
+    def _let_in(self, *, now_ns: int) -> list[Effect]:
         """Flip before replaying: in generic mode a replay passes our own program again."""
-        if self._wake is not None and self._wake.timeline.listened_ns is None:
-            self._wake.timeline.listened_ns = listened_ns or now_ns
-        effects = self._set_mode(Mode.SETTLE if self.held else Mode.PASS)
-        room = 1 if len(self.held) == 1 else self._room()
+        effects = self.routing.set_mode(Mode.SETTLE if self.held else Mode.PASS)
+        room = 1 if len(self.held) <= 1 else self._room()
         for held in self.held.take_due(now_ns=now_ns, room=room):
-            if held.injections == 1:
+            if not held.is_watched:
+                held.is_watched = True
                 effects.append(Watch(held.syn.flow))
             effects.append(Inject(self.name, held))
         is_stuck = self.held.waiting > 0 and self.held.out == 0
         self._look_again_ns = now_ns + ROOM_RETRY_NS if is_stuck else None
         return effects
 
-    def _set_mode(self, mode: Mode) -> list[Effect]:
-        if mode is self._mode:
-            return []
-        self._mode = mode
-        return [SetMode(self.frontends, self.slot, mode)]
-
-    # Sending on.
-
     def _hand_over(self) -> list[Effect]:
         """Point new connections at a replica; set while SYNs are held, off the wake path."""
         endpoint = self._chosen_endpoint()
         if endpoint is None or self.record is None or endpoint.is_routed:
-            return self._end_hand_over()
-        if endpoint == self._handed_to:
-            return []
-        self._handed_to = endpoint
+            return self.routing.end_hand_over()
         is_away = endpoint.node != self._node
-        return [HandOver(self.frontends, endpoint.address, self.record.target_port, is_away)]
-
-    def _end_hand_over(self) -> list[Effect]:
-        if self._handed_to is None:
-            return []
-        self._handed_to = None
-        return [EndHandOver(self.frontends)]
+        return self.routing.hand_over(endpoint.address, self.record.target_port, is_away=is_away)
 
     def _chosen_endpoint(self) -> Endpoint | None:
         """The one that is known to listen, else one of this node: it sees the client's address."""
@@ -301,16 +251,25 @@ class Service:
             return []
         if not self.held or self._wake is None or self._wake.is_reported:
             return []
-        self._wake.is_reported = True
-        wake = Wake(
+        self._wake.reported_activation = record.activation
+        syn = next(iter(self.held)).syn
+        address, port = destination_of(syn.flow)
+        wake = vocabulary.Wake(
             service=self.name,
-            address=record.frontends[0].address,
-            port=record.frontends[0].port,
-            sequence=next(iter(self.held)).syn.sequence,
+            address=address,
+            port=port,
+            sequence=syn.sequence,
             activation=record.activation,
         )
         # The handover costs nothing here: the controller has the wake by now, and we would wait.
-        return [ReportWake(wake), *self._hand_over(), *self._probe(is_once=False, wanted=False)]
+        hand_over = self._hand_over() if record.phase is Phase.COLD else []
+        return [ReportWake(wake), *hand_over, *self._probe(is_once=False, wanted=False)]
+
+    def _is_awaited(self) -> bool:
+        """Whether a LISTEN is what the wake waits for."""
+        phase = self.record.phase if self.record else None
+        is_woken_here = self._wake is not None and self._wake.is_reported
+        return phase is Phase.WAKING or (phase is Phase.COLD and is_woken_here)
 
     def _report_listening(self) -> list[Effect]:
         record = self.record
@@ -321,12 +280,22 @@ class Service:
         report = ReportListening(self.name, self._activation(), self._heard, self._heard_address)
         return [report]
 
+    def _count_connections(self) -> CountConnections:
+        assert self.record is not None
+        return CountConnections(
+            service=self.name,
+            activation=self.record.activation,
+            workloads=tuple(each.workload for each in self._own_endpoints()),
+            port=self.record.target_port,
+        )
+
     def _probe(self, *, is_once: bool, wanted: bool) -> list[Effect]:
         assert self.record is not None
         if not (self._probes or wanted):
             return []
         port = self.record.target_port
-        return [Probe(self.name, each, port, is_once) for each in self._own_endpoints()]
+        endpoints = [each for each in self._own_endpoints() if each.address]
+        return [Probe(self.name, each, port, is_once) for each in endpoints]
 
     def _own_endpoints(self) -> list[Endpoint]:
         endpoints = self.record.endpoints if self.record else ()
@@ -334,21 +303,37 @@ class Service:
 
     # Ending.
 
-    def _hold_deadline_ns(self) -> int | None:
-        if self._is_released or not self.held or self.record is None:
-            return None
-        return next(iter(self.held)).first_seen_ns + int(self.record.activation_timeout_s * 1e9)
+    def _waiting_until_ns(self) -> int | None:
+        """When a SYN that has not been injected is refused, released or not."""
+        oldest_ns = self.held.oldest_waiting_ns()
+        return None if oldest_ns is None else oldest_ns + self._activation_timeout_ns()
+
+    def _activation_timeout_ns(self) -> int:
+        return int(self.record.activation_timeout_s * 1e9) if self.record else 0
+
+    def _refuse_waiting(self, *, now_ns: int) -> list[Effect]:
+        if not self._is_released:
+            return self._refuse_all("timeout")
+        expired = self.held.take_waiting_since(now_ns - self._activation_timeout_ns())
+        return _refusals(self.name, expired)
 
     def _refuse_all(self, outcome: str) -> list[Effect]:
-        refused = self.held.clear()
-        effects: list[Effect] = [Unwatch(held.syn.flow) for held in refused if held.injections]
-        return effects + [Refuse(self.name, held) for held in refused] + self._end(outcome)
+        refused = _refusals(self.name, self.held.clear())
+        return [*refused, StopProbe(self.name), *self._end(outcome)]
+
+    def _give_up(self, gone: list[HeldSyn]) -> list[Effect]:
+        if not gone:
+            return []
+        return [*(Unwatch(held.syn.flow) for held in gone), GiveUp("unanswered", len(gone))]
 
     def _end_if_told(self) -> list[Effect]:
-        wake = self._wake
-        if wake is None or wake.timeline.acked_ns is None or wake.timeline.spawned_ns is None:
-            return []
-        return self._end("answered")
+        return self._end("answered") if self._wake is not None and self._wake.is_told else []
+
+    def _end_if_abandoned(self, outcome: str) -> list[Effect]:
+        """Nobody is left who waits for it, and nobody was answered."""
+        is_over = self._is_released and not self.held
+        is_open = self._wake is not None and not self._wake.is_answered
+        return self._end(outcome) if is_over and is_open else []
 
     def _end(self, outcome: str) -> list[Effect]:
         wake, self._wake = self._wake, None
@@ -361,3 +346,15 @@ class Service:
         if self.record is None:
             return 0
         return self.record.activation + (self._is_released and self.record.phase is Phase.COLD)
+
+
+def _refusals(service: str, refused: list[HeldSyn]) -> list[Effect]:
+    effects: list[Effect] = [Unwatch(held.syn.flow) for held in refused if held.is_watched]
+    return effects + [Refuse(service, held) for held in refused]
+
+
+def _is_later(record: ServiceRecord, before: ServiceRecord | None) -> bool:
+    """Whether the service has been at zero in between: the table skips what is out of date."""
+    if before is None:
+        return False
+    return record.activation > before.activation + (before.phase is Phase.COLD)

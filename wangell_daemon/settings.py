@@ -8,6 +8,8 @@ from pathlib import Path
 __all__ = ["Address", "Readiness", "Settings", "Workload", "parse_address", "parse_duration_s"]
 
 Address = tuple[str, int]
+# A shorter one would do nothing but send probes; a longer one is a mistake.
+DURATION_MIN_S, DURATION_MAX_S = 0.0001, 3600.0
 _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -58,4 +60,7 @@ def parse_duration_s(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s|m)", text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration, such as 500us, 5ms or 1s")
-    return float(match[1]) * _UNITS_S[match[2]]
+    duration_s = float(match[1]) * _UNITS_S[match[2]]
+    if not DURATION_MIN_S <= duration_s <= DURATION_MAX_S:
+        raise ValueError(f"{text!r}: a duration lies between 100us and 60m")
+    return duration_s

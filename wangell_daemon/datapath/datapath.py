@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wangell_daemon.datapath import interface as attachment
+from wangell_daemon.datapath.activity import ActivityMemory
 from wangell_daemon.datapath.compiler import compile_program, load_xdp
 from wangell_daemon.datapath.headers import EBPF
 from wangell_daemon.datapath.injection import Injector
@@ -37,7 +38,7 @@ class Datapath:
         self._hold_program = load_xdp(self._wake, "wangell_wake")
         self._injector = Injector(load_xdp(self._wake, "wangell_pass").fd)
         self._services: Any = self._wake[b"services"]
-        self._activity: Any = self._wake[b"activity"]
+        self._activity = ActivityMemory(self._wake[b"activity"].map_fd)
         self._unanswered: Any = self._wake[b"unanswered"]
         self._heartbeat: Any = self._wake[b"heartbeat"]
         self._reasons: Any = self._wake[b"reasons"]
@@ -56,7 +57,7 @@ class Datapath:
         if self._predecessor is None:
             return {}
         for slot, seen in self._predecessor.activity():
-            self._activity[self._activity.Key(slot)] = self._activity.Leaf.from_buffer_copy(seen)
+            self._activity.write(slot, seen)
         adopted = {}
         for key, slot, mode in self._predecessor.services():
             self.set_service([key], slot=slot, mode=mode)
@@ -108,7 +109,7 @@ class Datapath:
 
     def last_packet_ns(self, slot: int) -> int:
         """CLOCK_MONOTONIC of the last packet that passed to the slot's service; 0: none."""
-        return int(self._activity[self._activity.Key(slot)].last_packet_ns)
+        return self._activity.last_packet_ns(slot)
 
     def reasons(self) -> dict[str, int]:
         """How many packets have left the program for each reason."""
@@ -127,6 +128,7 @@ class Datapath:
 
     def close(self) -> None:
         """Unload the LISTEN watch and what is not attached."""
+        self._activity.close()
         self._listen.cleanup()
         self._wake.cleanup()
 

@@ -4,6 +4,7 @@ The daemon sets an element, then replays; conntrack pins the connections made me
 """
 
 import contextlib
+import logging
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,8 @@ from wangell_daemon.datapath.nfnetlink import Nftables, add, delete
 from wangell_daemon.packets import V4_MAPPED, frontend_key
 
 __all__ = ["TIMEOUT_MS", "Handover", "remove_rules"]
+
+log = logging.getLogger(__name__)
 
 RULES = Path(__file__).with_name("handover.nft")
 # Only for a daemon that died: elements are renewed well before, and deleted when they are over.
@@ -47,9 +50,12 @@ class Handover:
             self._delete(frontend, count=len(additions))
 
     def renew(self) -> None:
-        """Keep all elements from timing out. Raises OSError."""
-        for frontend, additions in self._held.items():
-            self._put(frontend, additions)
+        """Keep all elements from timing out. One that is refused is logged."""
+        for frontend, additions in list(self._held.items()):
+            try:
+                self._put(frontend, additions)
+            except OSError as error:
+                log.warning("a handover was not renewed: %s", error)
 
     def close(self) -> None:
         """Close the socket; elements stay for a successor, until they time out."""

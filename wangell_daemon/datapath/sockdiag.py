@@ -47,10 +47,6 @@ class Listener:
         rooms = [backlog - queued for queued, backlog in self._queues()]
         return max(0, *rooms) if rooms else 1
 
-    def is_listening(self) -> bool:
-        """Whether the port has a listener."""
-        return any(True for _ in self._queues())
-
     def connections(self) -> int:
         """How many connections live: also half-open, unaccepted and closing ones."""
         return sum(1 for _ in self._sockets(_LIVE))

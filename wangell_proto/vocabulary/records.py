@@ -1,11 +1,16 @@
 """The table's records: one for each service, its key `namespace/name`."""
 
 import enum
+import ipaddress
 from dataclasses import dataclass
 
-from wangell_proto.vocabulary.codec import decode, encode
+from wangell_proto.vocabulary.codec import VocabularyError, decode, encode
 
 __all__ = ["Endpoint", "Frontend", "Phase", "ServiceRecord", "decode_record", "encode_record"]
+
+
+# A day: longer than any image takes, and far from what overflows nanoseconds.
+ACTIVATION_TIMEOUT_S_MAX = 86_400.0
 
 
 class Phase(enum.Enum):
@@ -26,6 +31,11 @@ class Frontend:
     port: int
     "TCP port, 1 to 65535"
 
+    def __post_init__(self) -> None:
+        """Refuse what is no address or port. Raises VocabularyError."""
+        check_address("frontend", self.address)
+        check_port("frontend", self.port)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -39,6 +49,11 @@ class Endpoint:
     "What the node's daemon reads off the process that listens: a pod UID, or `net:[inode]`"
     is_routed: bool = False
     "The node's own proxy sends connections to it by now, so that no handover is needed"
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address. Raises VocabularyError."""
+        if self.address:
+            check_address("endpoint", self.address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +69,30 @@ class ServiceRecord:
     "Counts the times the service was raised from zero"
     activation_timeout_s: float = 60.0
     "A wake that has not answered by then fails: its held SYNs get a RST"
+
+    def __post_init__(self) -> None:
+        """Refuse what no service can be. Raises VocabularyError."""
+        check_port("target_port", self.target_port)
+        if not 0 < self.activation_timeout_s <= ACTIVATION_TIMEOUT_S_MAX:
+            raise VocabularyError(
+                f"activation_timeout_s: over 0 and at most {ACTIVATION_TIMEOUT_S_MAX}"
+            )
+        if not self.frontends:
+            raise VocabularyError("frontends: none")
+
+
+def check_address(what: str, address: str) -> None:
+    """Raise VocabularyError where `address` is no IP address."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise VocabularyError(f"{what}: {error}") from error
+
+
+def check_port(what: str, port: int) -> None:
+    """Raise VocabularyError where `port` is no TCP port."""
+    if not 0 < port < 65536:
+        raise VocabularyError(f"{what}: {port} is no TCP port")
 
 
 def encode_record(record: ServiceRecord) -> bytes:

@@ -82,7 +82,10 @@ class ServiceActivity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """Daemon to controller, each second, the latest replacing the last. Every service is in it."""
+    """Daemon to controller, each second: the node's warm services, in parts of some hundred.
+
+    A part replaces the last of the same number. A service in none of them is not known of.
+    """
 
     services: tuple[ServiceActivity, ...]
 

@@ -1,0 +1,59 @@
+"""A wake under way: from the first held SYN to the first client's ACK."""
+
+from wangell_daemon.timeline import Timeline
+
+__all__ = ["STARTED_WAIT_NS", "Wake"]
+
+# A controller's Started may come after the client's ACK; the cold start is told without it then.
+STARTED_WAIT_NS = 1_000_000_000
+
+
+class Wake:
+    """What is known of it so far."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.clients = 0
+        self.reported_activation: int | None = None  # the record's, when the controller was told
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether the present controller was told."""
+        return self.reported_activation is not None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a client's ACK was seen."""
+        return self.timeline.acked_ns is not None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether nothing is missing of its timeline."""
+        return self.is_answered and self.timeline.spawned_ns is not None
+
+    def waits_for_start_until_ns(self) -> int | None:
+        """When an answered wake is told without the controller's part; None: not answered."""
+        acked_ns = self.timeline.acked_ns
+        return None if acked_ns is None else acked_ns + STARTED_WAIT_NS
+
+    def take_start(
+        self, activation: int, *, received_ns: int, spawned_ns: int, rtt_ns: int | None
+    ) -> None:
+        """The controller says when it started the replica. One of an earlier wake is ignored."""
+        if self.reported_activation is None or activation > self.reported_activation:
+            self.timeline.place_start(received_ns=received_ns, spawned_ns=spawned_ns, rtt_ns=rtt_ns)
+
+    def acked(self, seen_ns: int) -> None:
+        """A client's ACK was seen; the first one counts."""
+        if self.timeline.acked_ns is None:
+            self.timeline.acked_ns = seen_ns
+
+    def listened(self, seen_ns: int) -> None:
+        """The service listens; the first time counts."""
+        if self.timeline.listened_ns is None:
+            self.timeline.listened_ns = seen_ns
+
+    def injected(self, now_ns: int) -> None:
+        """A SYN is being injected; the first one counts."""
+        if self.timeline.injected_ns is None:
+            self.timeline.injected_ns = now_ns
