@@ -100,6 +100,7 @@ class AcceptedLink:
         "address",
         "channel",
         "credential",
+        "disagreements",
         "drops",
         "feed",
         "last_attempt",
@@ -132,6 +133,7 @@ class AcceptedLink:
         self.made_at = now
         self.feed: Feed | None = None
         self._chunks: list[Message] = []
+        self.disagreements = 0  # In heartbeats one after the other.
         self.machine = LinkMachine(LinkState.PROVING)
         self._keys_since = 0  # The packet number at which the present keys began.
         self._rekey_by = now + 2 * server.timers.rekey_after_s
@@ -170,6 +172,10 @@ class AcceptedLink:
         """Make room for the next chunk, or pass on that a message arrived."""
         if message.is_application:
             self._server.on_delivered(self, message, now=now)
+        elif message.kind == Kind.WELCOME:
+            # Not before: a client takes no message while it does not know that it is admitted.
+            self.channel.sender.is_pulling = True
+            self.channel.sender.adopt()
         elif message in self._chunks:
             self._chunks.remove(message)
 
@@ -202,6 +208,15 @@ class AcceptedLink:
             and len(self._chunks) < CHUNKS_OUTSTANDING_MAX
             and self.feed.has_chunk()
         )
+
+    def agrees(self, subscription: int, version: int, digest: bytes) -> bool:
+        """Say whether what the peer says it holds is what it should hold by now."""
+        feed = self.feed
+        if feed is None or subscription != feed.subscription:
+            return feed is None and not subscription
+        if self._chunks or feed.has_chunk():
+            return True  # It is on its way.
+        return version == feed.told and digest == feed.view.digests.root()
 
     def make_message(self) -> Message | None:
         """Return the next chunk of the table, if the peer lacks one."""

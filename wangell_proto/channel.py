@@ -203,7 +203,9 @@ class Channel:
         acked = sender.flight.on_ack(frame[2:], now=now, delay_s=frame[1] * 1e-6)
         for packet in acked:
             for message, index in packet.contents:
-                if message.on_acknowledged(index):
+                # Fragments that another link's peer has are of no use to this one's.
+                is_ours = message.fragments == 1 or message.carrier is sender
+                if is_ours and message.on_acknowledged(index):
                     self._outbox.forget(message)
                     self._owner.on_delivered(message, now=now)
         if acked:

@@ -265,6 +265,8 @@ class Client:
         del now
         up = [link for link in self._links.values() if link.is_up]
         self._epoch_seen = max([self._epoch_seen, *(link.epoch for link in up)])
+        for link in up:
+            link.is_followed = link.is_followed and self._may_follow(link)
         best = max(
             up,
             key=lambda each: (self._may_follow(each), each.epoch, each is self.primary),
@@ -274,7 +276,9 @@ class Client:
             return
         if best is not self.primary:
             self._turn_to(best)
-        elif self._may_follow(best) and not best.is_followed:
+        assert best.channel is not None
+        best.channel.sender.adopt()  # Whatever ended: what it had not delivered is sent here.
+        if self._may_follow(best) and not best.is_followed:
             self._subscribe(best)
 
     def _may_follow(self, link: DialledLink) -> bool:
@@ -287,9 +291,6 @@ class Client:
         self.primary = link
         assert link.channel is not None
         link.channel.sender.is_pulling = True
-        link.channel.sender.adopt()
-        if self._may_follow(link):
-            self._subscribe(link)
 
     def _subscribe(self, link: DialledLink, *, with_buckets: bool = False) -> None:
         assert link.channel is not None
@@ -312,12 +313,15 @@ class Client:
         del now
         if epoch < self._epoch_seen:
             self.drops[DropReason.LOWER_EPOCH] += 1
+            if kind == Kind.TABLE and link.is_followed:
+                # Made before the server's epoch was raised. What follows it does not stand alone.
+                self._subscribe(link)
             return
         self._epoch_seen = epoch
         if kind == Kind.TABLE:
             self._on_chunk(link, body)
         elif kind == Kind.DIGESTS_WANTED:
-            if link is self.primary and self._may_follow(link):
+            if link.is_followed:
                 self._subscribe(link, with_buckets=True)
         else:
             self._events.append(MessageReceived(peer=link.peer, body=body, lane=Lane(kind)))
@@ -328,10 +332,7 @@ class Client:
             self.drops[DropReason.MALFORMED] += 1
             self.on_malformed(link)
             return
-        if chunk.epoch < self._epoch_seen:
-            self.drops[DropReason.LOWER_EPOCH] += 1
-            return
-        changes = self._replica.receive(chunk, link.history) if link is self.primary else None
+        changes = self._replica.receive(chunk, link.history) if link.is_followed else None
         if changes is None:
             self.drops[DropReason.STALE_CHUNK] += 1
         else:
@@ -352,6 +353,8 @@ class Client:
     def heartbeat_fields(self, link: DialledLink) -> tuple[int, int, int, bytes]:
         """Return the highest epoch seen, and what is held of the table, if it is this link's."""
         replica = self._replica
-        if link is self.primary and replica.is_synced:
-            return self._epoch_seen, 0, replica.version, replica.digests.root()
-        return self._epoch_seen, 0, 0, b""
+        if not link.is_followed:
+            return self._epoch_seen, 0, 0, b""
+        if not replica.is_synced:
+            return self._epoch_seen, replica.subscription, 0, b""
+        return self._epoch_seen, replica.subscription, replica.version, replica.digests.root()

@@ -7,8 +7,6 @@ not malice: only an authenticated server's records are ever compared.
 
 import hashlib
 import struct
-from functools import reduce
-from operator import xor
 
 from wangell_proto.constants import BUCKETS, DIGEST_BYTES
 
@@ -33,18 +31,20 @@ def digest_of(key: str, value: bytes) -> int:
 class Digests:
     """The digest of each bucket. Adding and removing a record are the same operation."""
 
-    __slots__ = ("buckets",)
+    __slots__ = ("_root", "buckets")
 
     def __init__(self) -> None:
         self.buckets = [0] * BUCKETS
+        self._root = 0
 
     def toggle(self, bucket: int, digest: int) -> None:
         """Add a record's digest, or take it away."""
         self.buckets[bucket] ^= digest
+        self._root ^= digest
 
     def root(self) -> bytes:
         """Return one digest of everything, 8 bytes."""
-        return reduce(xor, self.buckets).to_bytes(DIGEST_BYTES, "big")
+        return self._root.to_bytes(DIGEST_BYTES, "big")
 
     def pack(self) -> bytes:
         """Return all buckets, 2,048 bytes."""

@@ -44,8 +44,8 @@ class Feed:
         "_is_caught_up",
         "_number",
         "_sent",
-        "_told",
         "subscription",
+        "told",
         "view",
     )
 
@@ -55,7 +55,8 @@ class Feed:
         self.view = view
         self.subscription = subscription
         self._cursor = cursor
-        self._told = 0
+        # The version that a peer has which has applied every chunk; 0 while buckets are missing.
+        self.told = 0
         self._buckets = (buckets or [])[::-1]
         # Keys of the bucket that is being sent: one may take several chunks.
         self._sent: set[str] = set()
@@ -71,19 +72,15 @@ class Feed:
                 self._cursor = table.version
         return not self._is_caught_up or self._cursor < table.version
 
-    def is_held(self, version: int) -> bool:
-        """Say whether a peer that holds this version lacks nothing, so that digests must agree."""
-        return version == self._told and not self.has_chunk()
-
     def next_chunk(self, epoch: int) -> bytes:
         """Return the body of the next TABLE message. Only where has_chunk."""
         closes: list[int] = []
         entries = self._bucket_entries(closes) if self._buckets else self._changes()
         is_last = not self._buckets and self._cursor == self.view.table.version
-        self._told = 0 if self._buckets else self._cursor
+        self.told = 0 if self._buckets else self._cursor
         self._is_caught_up = self._is_caught_up or is_last
         packer = msgpack.Packer()
-        head = (epoch, self.subscription, self._number, self._told, int(is_last), bytes(closes))
+        head = (epoch, self.subscription, self._number, self.told, int(is_last), bytes(closes))
         self._number += 1
         return b"".join(
             (

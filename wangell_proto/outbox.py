@@ -118,10 +118,11 @@ class Outbox:
         """Queue a message. Raises QueueFullError. A latest-wins one replaces its predecessor."""
         queue = self._queues[message.lane]
         predecessor = self._latest.get(message.key) if message.key is not None else None
-        freed = len(predecessor.body) if predecessor is not None else 0
+        is_waiting = predecessor is not None and predecessor.sequence < 0
+        freed = len(predecessor.body) if predecessor is not None and is_waiting else 0
         if self._bytes - freed + len(message.body) > QUEUED_BYTES_MAX:
             raise QueueFullError(f"{self._bytes} bytes wait: the peer is slow or away; send less")
-        if predecessor is not None and predecessor.sequence < 0:
+        if predecessor is not None and is_waiting:
             queue[queue.index(predecessor)] = message
             predecessor.is_done = True
         elif len(queue) >= QUEUED_MESSAGES_MAX:
@@ -130,9 +131,8 @@ class Outbox:
                 " send fewer, or give `replaces` where only the latest matters"
             )
         else:
-            if predecessor is not None:
+            if predecessor is not None and predecessor.fragments == 1:
                 self.forget(predecessor)  # Under way; but it is not sent again.
-                freed = 0
             queue.append(message)
         self._bytes += len(message.body) - freed
         if message.key is not None:

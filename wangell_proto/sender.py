@@ -31,7 +31,9 @@ class Sender:
         "_pending",
         "_probes",
         "_session",
+        "_waiting",
         "flight",
+        "is_over",
         "is_pulling",
         "next_number",
     )
@@ -55,28 +57,41 @@ class Sender:
         self._made = made
         # Whether the outbox is emptied here: one of the links that share it, once it is up.
         self.is_pulling = False
+        self.is_over = False
         self.next_number = 0
         self._probes = 0
         self._control: list[bytes] = []
         self._pending: tuple[deque[Content], ...] = tuple(deque() for _ in Lane)
+        # Of the protocol's own, too long for the room that there is: a subscription with digests.
+        self._waiting: deque[Message] = deque()
 
     def enqueue(self, message: Message) -> None:
         """Send a message here, whatever waits in the outbox."""
+        if message.fragments > 1 and message.sequence < 0 and not self._outbox.may_fragment:
+            self._waiting.append(message)
+            return
         if message.sequence < 0:
             self._outbox.register(message)
         message.carrier = self
         self._pending[message.lane].extend((message, index) for index in range(message.fragments))
 
     def adopt(self) -> None:
-        """Send again what an earlier link with the same outbox left unacknowledged."""
+        """Send what links with the same outbox that are over left unacknowledged.
+
+        What another link that lives has begun it also ends: half a message here and half there
+        would fill the room that the receivers have for fragments.
+        """
         for message in list(self._outbox.unacknowledged.values()):
-            if message.is_application:
+            carrier = message.carrier
+            if message.is_application and (not isinstance(carrier, Sender) or carrier.is_over):
                 message.acked = 0
                 self.enqueue(message)
 
     def abandon(self) -> None:
         """The link is over: what belonged to it alone is gone, the application's stays."""
+        self.is_over = True
         self.is_pulling = False
+        self._waiting.clear()
         for message in list(self._outbox.unacknowledged.values()):
             if message.carrier is self and not message.is_application:
                 self._outbox.forget(message)
@@ -155,20 +170,25 @@ class Sender:
     def _next_content(self, lane: Lane) -> Content | None:
         pending = self._pending[lane]
         while pending:
-            content = pending.popleft()
-            if not content[0].is_acked(content[1]):
-                return content
+            message, index = pending.popleft()
+            if message.fragments > 1 and message.carrier is not self:
+                continue  # It turned to another link meanwhile, whole.
+            if not message.is_acked(index):
+                return message, index
         if not self.is_pulling:
             return None
-        message = self._next_message(lane)
-        if message is None:
+        following = self._next_message(lane)
+        if following is None:
             return None
-        message.carrier = self
-        pending.extend((message, index) for index in range(1, message.fragments))
-        return message, 0
+        following.carrier = self
+        pending.extend((following, index) for index in range(1, following.fragments))
+        return following, 0
 
     def _next_message(self, lane: Lane) -> Message | None:
         outbox = self._outbox
+        if self._waiting and lane is Lane.STATE and outbox.may_fragment:
+            outbox.register(self._waiting[0])
+            return self._waiting.popleft()
         head = outbox.head(lane)
         if head is not None:
             if not outbox.has_room or (head.fragments > 1 and not outbox.may_fragment):

@@ -3,19 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from wangell_proto.accepted import AcceptedLink, Peer
+from wangell_proto.accepted import AcceptedLink
 from wangell_proto.config import ServerConfig, check_psks
 from wangell_proto.constants import (
-    FANOUT_LINKS_BESIDE_URGENT,
-    FANOUT_LINKS_PER_CALL,
     INCARNATION_BYTES,
-    KEY_BYTES,
     NUMBER_MAX,
-    PEERS_MAX,
-    UNCONFIRMED_MAX,
 )
 from wangell_proto.control import SERVES_TABLE, Welcome, parse_subscription
-from wangell_proto.doorman import Caller, Doorman
+from wangell_proto.dispatch import Dispatch
+from wangell_proto.doorman import Doorman
 from wangell_proto.errors import DropReason, LocalProtocolError, UnknownPeerError
 from wangell_proto.events import (
     Address,
@@ -33,13 +29,12 @@ from wangell_proto.events import (
     PeerName,
     Superseded,
 )
-from wangell_proto.handshake import Reply
 from wangell_proto.limits import check_message
-from wangell_proto.noise import HandshakeError
 from wangell_proto.outbox import Message
 from wangell_proto.publisher import Publisher
 from wangell_proto.reassembly import ReassemblyBudget
-from wangell_proto.schedule import Schedule
+from wangell_proto.reception import Reception
+from wangell_proto.roster import Roster
 from wangell_proto.states import LinkInput, LinkState
 from wangell_proto.wire import DatagramType, Farewell, Frame, Header, Kind, parse_header
 
@@ -62,23 +57,17 @@ class Server:
         self.epoch = config.epoch
         self.drops: dict[DropReason, int] = dict.fromkeys(DropReason, 0)
         self.budget = ReassemblyBudget()
-        self._psks = config.psks
-        self._doorman = Doorman(
+        self._publisher = Publisher(random(INCARNATION_BYTES), is_complete=config.serves_table)
+        self._roster = Roster(random, forget_after_s=config.timers.forget_after_s)
+        self._links = self._roster.links
+        self._dispatch = Dispatch()
+        doorman = Doorman(
             config.private_key,
             config.psks,
             random=random,
             cookie_lifetime_s=config.timers.cookie_lifetime_s,
         )
-        self._publisher = Publisher(random(INCARNATION_BYTES), is_complete=config.serves_table)
-        self._peers: dict[str, Peer] = {}
-        self._lost: dict[str, float] = {}
-        self._links: dict[int, AcceptedLink] = {}
-        self._unconfirmed: dict[int, AcceptedLink] = {}
-        # Links with something to send: what someone waits for, and what goes to everyone.
-        self._urgent: dict[int, AcceptedLink] = {}
-        self._fanout: dict[int, AcceptedLink] = {}
-        self._answers: list[tuple[bytes, Address]] = []
-        self._schedule = Schedule()
+        self._reception = Reception(self, doorman, self._roster, self._dispatch)
         self._events: deque[Event] = deque()
         self._message_id = 0
         self._superseded_by = config.epoch
@@ -88,7 +77,7 @@ class Server:
     @property
     def links(self) -> Mapping[str, AcceptedLink]:
         """The links that are up, by the name of their peer."""
-        return {name: peer.link for name, peer in self._peers.items() if peer.link is not None}
+        return self._roster.up()
 
     @property
     def records(self) -> Mapping[str, bytes]:
@@ -117,7 +106,7 @@ class Server:
         """
         del now  # Part of the interface: what is sent, and when, is for datagrams_to_send.
         check_message(body, lane)
-        known = self._peers.get(peer)
+        known = self._roster.peers.get(peer)
         if known is None:
             raise UnknownPeerError(f"{peer} is not linked; send after its LinkUp")
         message_id = MessageId(self._message_id + 1)
@@ -126,7 +115,7 @@ class Server:
         )
         self._message_id = message_id
         if known.link is not None:
-            self._urgent[known.link.session] = known.link
+            self._dispatch.mark(known.link)
         return message_id
 
     def set_record(self, key: str, value: bytes) -> None:
@@ -159,7 +148,7 @@ class Server:
     def _hurry_heartbeats(self, now: float) -> None:
         for link in self.links.values():
             link.channel.liveness.hurry_heartbeat(now)
-            self._reschedule(link)
+            self._dispatch.look_again(link)
 
     def set_psks(self, psks: tuple[bytes, ...], *, now: float) -> None:
         """Rotate: give old and new first, the new one alone when every client has it.
@@ -168,14 +157,13 @@ class Server:
         Raises LocalProtocolError unless there are one or two of 32 bytes.
         """
         check_psks(psks)
-        self._psks = psks
-        self._doorman.set_psks(psks)
+        self._reception.set_psks(psks)
         for link in list(self._links.values()):
             if link.channel.keyring.present.psk in psks:
                 continue
             if link.machine.state is LinkState.UP:
                 link.withdraw_key(now=now)
-                self._urgent[link.session] = link
+                self._dispatch.mark(link)
             else:
                 link.end(LinkEnd.KEY_WITHDRAWN, LinkInput.CLOSE, now=now)
 
@@ -209,7 +197,7 @@ class Server:
         if kind == _SEALED:
             reason = self._on_sealed(data, header, source, now)
         elif kind == _INITIATION:
-            reason = self._on_initiation(data, header, source, now)
+            reason = self._reception.receive(data, header, source, now=now)
         else:
             reason = DropReason.UNKNOWN_TYPE
         if reason is not None:
@@ -218,61 +206,32 @@ class Server:
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Address]]:
         """Return the datagrams to send now, in order.
 
-        What goes to everyone leaves in batches: with more to come, next_deadline is `now`.
+        What goes to everyone leaves in batches: with more to come, next_deadline is in the past.
         """
         if self._publisher.has_moved:
             self._publisher.has_moved = False
-            self._fanout.update(
-                (session, link) for session, link in self._links.items() if link.has_chunk
-            )
-        out, self._answers = self._answers, []
-        urgent, self._urgent = self._urgent, {}
-        for link in urgent.values():
-            self._serve(link, out, now)
-        if self._fanout:
-            batch = FANOUT_LINKS_BESIDE_URGENT if out else FANOUT_LINKS_PER_CALL
-            for session in list(self._fanout)[:batch]:
-                self._serve(self._fanout.pop(session), out, now)
-        return out
-
-    def _serve(self, link: AcceptedLink, out: list[tuple[bytes, Address]], now: float) -> None:
-        address = link.address
-        for datagram in link.channel.sender.datagrams(now):
-            out.append((datagram, address))
-        self._reschedule(link)
+            self._dispatch.spread(link for link in self._links.values() if link.has_chunk)
+        return self._dispatch.datagrams(now)
 
     def next_deadline(self) -> float | None:
         """Return when handle_deadline must be called; None while there is nothing to wait for."""
-        if self._fanout:
-            return float("-inf")
-        deadline = self._schedule.next_at()
-        if self._lost:
-            forget_at = next(iter(self._lost.values())) + self.timers.forget_after_s
-            return forget_at if deadline is None else min(deadline, forget_at)
-        return deadline
+        link_at, forget_at = self._dispatch.next_at(), self._roster.forget_at
+        if link_at is None or forget_at is None:
+            return forget_at if link_at is None else link_at
+        return min(link_at, forget_at)
 
     def handle_deadline(self, *, now: float) -> None:
         """Do what is due. Calling early is harmless."""
-        for session in self._schedule.due(now):
+        for session in self._dispatch.due(now):
             link = self._links.get(session)
             if link is None:
                 continue
             if link.next_deadline() <= now:
                 link.handle_deadline(now=now)
-                if session in self._links:
-                    self._urgent[session] = link
-            else:
-                self._reschedule(link)
-        for name, lost_at in list(self._lost.items()):
-            if now < lost_at + self.timers.forget_after_s:
-                break
+            if session in self._links:
+                self._dispatch.mark(link)
+        for name in self._roster.forgettable(now):
             self._forget(name)
-
-    def _reschedule(self, link: AcceptedLink) -> None:
-        if link.session in self._links:
-            self._schedule.set(link.session, link.next_deadline())
-
-    # --- Handshakes ---
 
     def _on_sealed(
         self, data: bytes, header: Header, source: Address, now: float
@@ -289,83 +248,8 @@ class Server:
         if keyring.present is not present:
             link.on_keys_used(now=now)
         if session in self._links:
-            self._urgent[session] = link
+            self._dispatch.mark(link)
         return reason
-
-    def _on_initiation(
-        self, data: bytes, header: Header, source: Address, now: float
-    ) -> DropReason | None:
-        verdict = self._doorman.receive(data, header, source, now=now)
-        if isinstance(verdict, bytes):
-            self._answers.append((verdict, source))
-            return DropReason.ADDRESS_UNPROVEN
-        if not isinstance(verdict, Caller):
-            return verdict
-        try:
-            return (
-                self._renew(verdict, now) if verdict.greeting.resumes else self._meet(verdict, now)
-            )
-        except HandshakeError:
-            return DropReason.BAD_HANDSHAKE
-
-    def _renew(self, caller: Caller, now: float) -> DropReason | None:
-        """Offer new keys for a link that is up."""
-        link = self._links.get(caller.greeting.resumes)
-        if link is None or not link.is_up or link.address != caller.address:
-            return DropReason.UNKNOWN_SESSION
-        if not link.peer.is_same(caller.greeting, caller.static):
-            return DropReason.UNKNOWN_SESSION
-        if caller.attempt <= link.last_attempt:
-            return DropReason.STALE_HANDSHAKE  # Overtaken: the peer waits for a later one.
-        reply = Reply(
-            session=link.session,
-            key_id=link.channel.keyring.next_key_id,
-            incarnation=link.peer.our_incarnation,
-        )
-        response, keys = caller.answer(reply, ephemeral=self.random(KEY_BYTES), now=now)
-        link.offer(keys, caller.attempt)
-        self._answers.append((response, caller.address))
-        return None
-
-    def _meet(self, caller: Caller, now: float) -> DropReason | None:
-        """Answer a handshake for a new link."""
-        greeting = caller.greeting
-        peer = self._peers.get(greeting.name)
-        if peer is None and len(self._peers) >= PEERS_MAX:
-            return DropReason.SERVER_FULL
-        if peer is None or not peer.is_same(greeting, caller.static):
-            peer = Peer(greeting, caller.static, self.random(INCARNATION_BYTES))
-        session = self._new_session()
-        reply = Reply(session=session, key_id=0, incarnation=peer.our_incarnation)
-        response, keys = caller.answer(reply, ephemeral=self.random(KEY_BYTES), now=now)
-        link = AcceptedLink(
-            self,
-            peer,
-            address=caller.address,
-            session=session,
-            peer_session=caller.session,
-            attempt=caller.attempt,
-            credential=greeting.credential,
-            keys=keys,
-            now=now,
-        )
-        self._keep_unconfirmed(link)
-        self._answers.append((response, caller.address))
-        return None
-
-    def _new_session(self) -> int:
-        while True:
-            session = int.from_bytes(self.random(4), "big")
-            if session and session not in self._links:
-                return session
-
-    def _keep_unconfirmed(self, link: AcceptedLink) -> None:
-        # The oldest goes: a peer confirms within one round trip, a flood takes longer to get here.
-        if len(self._unconfirmed) >= UNCONFIRMED_MAX:
-            oldest = next(iter(self._unconfirmed))
-            self._drop_link(self._unconfirmed[oldest])
-        self._unconfirmed[link.session] = self._links[link.session] = link
-        self._reschedule(link)
 
     def on_hello(self, link: AcceptedLink, *, now: float) -> None:
         """Admit a peer that holds the keys, or let the application judge it first."""
@@ -388,20 +272,15 @@ class Server:
     def _install(self, link: AcceptedLink, now: float) -> None:
         """Make this the link of its peer, in place of one that was."""
         peer = link.peer
-        self._unconfirmed.pop(link.session, None)
-        present = self._peers.get(peer.name)
+        present = self._roster.peers.get(peer.name)
         if present is not None and present.link is not None:
             present.link.leave(Farewell.REPLACED, LinkEnd.REPLACED, LinkInput.CLOSE, now=now)
         if present is not None and present is not peer:
             self._forget(peer.name)
-        self._peers[peer.name] = peer
-        self._lost.pop(peer.name, None)
-        peer.link = link
+        self._roster.install(link)
         welcome = Welcome(epoch=self.epoch, flags=self._flags(), history=self._publisher.history)
         link.channel.sender.enqueue(Message(Kind.WELCOME, welcome.pack(), epoch=self.epoch))
-        link.channel.sender.is_pulling = True
-        link.channel.sender.adopt()
-        self._urgent[link.session] = link
+        self._dispatch.mark(link)
         self._events.append(
             LinkUp(
                 peer=PeerName(peer.name),
@@ -415,30 +294,19 @@ class Server:
 
     def on_farewell(self, link: AcceptedLink, datagram: bytes) -> None:
         """Send the last datagram of a link."""
-        self._answers.append((datagram, link.address))
-
-    def _drop_link(self, link: AcceptedLink) -> None:
-        session = link.session
-        self._links.pop(session, None)
-        self._unconfirmed.pop(session, None)
-        self._urgent.pop(session, None)
-        self._fanout.pop(session, None)
-        self._schedule.remove(session)
-        self._publisher.release(link.feed)
-        link.feed = None
+        self._dispatch.answer(datagram, link.address)
 
     def on_end(self, link: AcceptedLink, reason: LinkEnd, *, was_up: bool, now: float) -> None:
         """Let the link go; what it had not delivered waits for the peer to come back."""
-        self._drop_link(link)
-        peer = link.peer
+        self._roster.remove(link, was_up=was_up, now=now)
+        self._dispatch.drop(link.session)
+        self._publisher.release(link.feed)
+        link.feed = None
         if was_up:
-            peer.link = None
-            self._lost[peer.name] = now
-            self._events.append(LinkDown(peer=PeerName(peer.name), reason=reason))
+            self._events.append(LinkDown(peer=PeerName(link.peer.name), reason=reason))
 
     def _forget(self, name: str) -> None:
-        peer = self._peers.pop(name)
-        self._lost.pop(name, None)
+        peer = self._roster.forget(name)
         for message in peer.outbox.drain():
             if message.is_application:
                 self._events.append(
@@ -482,18 +350,25 @@ class Server:
         self._events.append(PeerMisbehaved(peer=PeerName(link.peer.name)))
 
     def on_heartbeat(self, link: AcceptedLink, frame: Frame) -> None:
-        """Compare digests where both hold the same version, and learn of a higher epoch."""
-        epoch, _, version, digest = frame[5:9]
+        """Learn of a higher epoch, and whether the peer's replica is what it should be.
+
+        Digests are compared at equal versions. A heartbeat may be older than the subscription that
+        overtook it, so only the second in a row that disagrees starts a resync.
+        """
+        epoch, subscription, version, digest = frame[5:9]
         if epoch > self._superseded_by:
             self._superseded_by = epoch
             self._events.append(Superseded(epoch=epoch))
-        feed = link.feed
-        if feed is None or not digest or not feed.is_held(version):
+        if link.agrees(subscription, version, digest):
+            link.disagreements = 0
             return
-        if digest != feed.view.digests.root():
-            self._publisher.release(feed)
+        link.disagreements += 1
+        if link.disagreements >= 2:
+            link.disagreements = 0
+            self._publisher.release(link.feed)
             link.feed = None
-            self._want_digests(link)
+            if subscription and self._publisher.is_complete:
+                self._want_digests(link)
 
     def _flags(self) -> int:
         return SERVES_TABLE if self._publisher.is_complete else 0

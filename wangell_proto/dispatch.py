@@ -1,0 +1,73 @@
+"""Which links of a server have something to send, and in which order they may.
+
+What someone waits for goes first. What goes to everyone leaves in batches, so that 1,000 peers
+told of one change do not keep the next wake from being read.
+"""
+
+from collections.abc import Iterable
+
+from wangell_proto.accepted import AcceptedLink
+from wangell_proto.constants import FANOUT_LINKS_BESIDE_URGENT, FANOUT_LINKS_PER_CALL
+from wangell_proto.events import Address
+from wangell_proto.schedule import Schedule
+
+__all__ = ["Dispatch"]
+
+
+class Dispatch:
+    """Everything a server is about to send, and when it has to look at which link again."""
+
+    def __init__(self) -> None:
+        self._answers: list[tuple[bytes, Address]] = []
+        self._urgent: dict[int, AcceptedLink] = {}
+        self._fanout: dict[int, AcceptedLink] = {}
+        self._schedule = Schedule()
+
+    def answer(self, datagram: bytes, address: Address) -> None:
+        """Send a datagram that no link has to make."""
+        self._answers.append((datagram, address))
+
+    def mark(self, link: AcceptedLink) -> None:
+        """Serve this link in the next call."""
+        self._urgent[link.session] = link
+
+    def spread(self, links: Iterable[AcceptedLink]) -> None:
+        """Serve these links by and by."""
+        self._fanout.update((link.session, link) for link in links)
+
+    def drop(self, session: int) -> None:
+        """Forget a link that has ended."""
+        self._urgent.pop(session, None)
+        self._fanout.pop(session, None)
+        self._schedule.remove(session)
+
+    def look_again(self, link: AcceptedLink) -> None:
+        """See to it that the link is due at its next deadline."""
+        self._schedule.set(link.session, link.next_deadline())
+
+    def datagrams(self, now: float) -> list[tuple[bytes, Address]]:
+        """Return what is to be sent in this call; with more to come, next_at is in the past."""
+        out, self._answers = self._answers, []
+        if self._urgent:
+            urgent, self._urgent = self._urgent, {}
+            for link in urgent.values():
+                self._serve(link, out, now)
+        if self._fanout:
+            batch = FANOUT_LINKS_BESIDE_URGENT if out else FANOUT_LINKS_PER_CALL
+            for session in list(self._fanout)[:batch]:
+                self._serve(self._fanout.pop(session), out, now)
+        return out
+
+    def _serve(self, link: AcceptedLink, out: list[tuple[bytes, Address]], now: float) -> None:
+        address = link.address
+        for datagram in link.channel.sender.datagrams(now):
+            out.append((datagram, address))
+        self.look_again(link)
+
+    def next_at(self) -> float | None:
+        """Return when there is something to do; None while there is nothing to wait for."""
+        return float("-inf") if self._fanout else self._schedule.next_at()
+
+    def due(self, now: float) -> list[int]:
+        """Return the sessions that it is time to look at."""
+        return self._schedule.due(now)

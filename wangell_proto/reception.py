@@ -1,0 +1,96 @@
+"""Answers handshakes: new links for those who come, new keys for those who are linked."""
+
+from wangell_proto.accepted import AcceptedLink, Accepter, Peer
+from wangell_proto.constants import INCARNATION_BYTES, KEY_BYTES
+from wangell_proto.dispatch import Dispatch
+from wangell_proto.doorman import Caller, Doorman
+from wangell_proto.errors import DropReason
+from wangell_proto.events import Address, LinkEnd
+from wangell_proto.handshake import Reply
+from wangell_proto.noise import HandshakeError
+from wangell_proto.roster import Roster
+from wangell_proto.states import LinkInput
+from wangell_proto.wire import Header
+
+__all__ = ["Reception"]
+
+
+class Reception:
+    """What a server does with INITIATIONs."""
+
+    def __init__(
+        self, server: Accepter, doorman: Doorman, roster: Roster, dispatch: Dispatch
+    ) -> None:
+        self._server = server
+        self._doorman = doorman
+        self._roster = roster
+        self._dispatch = dispatch
+
+    def set_psks(self, psks: tuple[bytes, ...]) -> None:
+        """From now on these admit, and no others."""
+        self._doorman.set_psks(psks)
+
+    def receive(
+        self, data: bytes, header: Header, source: Address, *, now: float
+    ) -> DropReason | None:
+        """Take an INITIATION; return why it led nowhere, if so."""
+        verdict = self._doorman.receive(data, header, source, now=now)
+        if isinstance(verdict, bytes):
+            self._dispatch.answer(verdict, source)
+            return DropReason.ADDRESS_UNPROVEN
+        if not isinstance(verdict, Caller):
+            return verdict
+        try:
+            if verdict.greeting.resumes:
+                return self._renew(verdict, now)
+            return self._meet(verdict, now)
+        except HandshakeError:
+            return DropReason.BAD_HANDSHAKE
+
+    def _renew(self, caller: Caller, now: float) -> DropReason | None:
+        """Offer new keys for a link that is up."""
+        link = self._roster.links.get(caller.greeting.resumes)
+        if link is None or not link.is_up or link.address != caller.address:
+            return DropReason.UNKNOWN_SESSION
+        if not link.peer.is_same(caller.greeting, caller.static):
+            return DropReason.UNKNOWN_SESSION
+        if caller.attempt <= link.last_attempt:
+            return DropReason.STALE_HANDSHAKE  # Overtaken: the peer waits for a later one.
+        reply = Reply(
+            session=link.session,
+            key_id=link.channel.keyring.next_key_id,
+            incarnation=link.peer.our_incarnation,
+        )
+        response, keys = caller.answer(reply, ephemeral=self._server.random(KEY_BYTES), now=now)
+        link.offer(keys, caller.attempt)
+        self._dispatch.answer(response, caller.address)
+        return None
+
+    def _meet(self, caller: Caller, now: float) -> DropReason | None:
+        """Answer a handshake for a new link."""
+        greeting = caller.greeting
+        if not self._roster.has_room_for(greeting.name):
+            return DropReason.SERVER_FULL
+        peer = self._roster.find(greeting, caller.static)
+        if peer is None:
+            peer = Peer(greeting, caller.static, self._server.random(INCARNATION_BYTES))
+        session = self._roster.new_session()
+        reply = Reply(session=session, key_id=0, incarnation=peer.our_incarnation)
+        response, keys = caller.answer(reply, ephemeral=self._server.random(KEY_BYTES), now=now)
+        link = AcceptedLink(
+            self._server,
+            peer,
+            address=caller.address,
+            session=session,
+            peer_session=caller.session,
+            attempt=caller.attempt,
+            credential=greeting.credential,
+            keys=keys,
+            now=now,
+        )
+        evicted = self._roster.add(link)
+        if evicted is not None:
+            evicted.end(LinkEnd.SILENCE, LinkInput.SILENCE, now=now)
+        self._dispatch.look_again(link)
+        self._dispatch.answer(response, caller.address)
+        return None
