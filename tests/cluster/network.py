@@ -53,7 +53,7 @@ def configure_node(node: Namespaces) -> None:
     cluster.
     """
     node.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
-    # What a node cannot deliver goes out where it came in, and a redirect would send the client there.
+    # What a node cannot deliver goes out where it came in: a redirect would send the client there.
     for interface in ("all", INTERFACE):
         node.run("sysctl", "-qw", f"net.ipv4.conf.{interface}.send_redirects=0")
     node.run("ip", "route", "add", "default", "via", GATEWAY)

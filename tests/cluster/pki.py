@@ -19,6 +19,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 LIFETIME = datetime.timedelta(days=30)
 # In this group everything is allowed, whatever RBAC says.
 MASTERS = "system:masters"
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Authority:
@@ -30,8 +41,12 @@ class Authority:
         self._key = new_key(directory / "ca.key")
         self._name = _subject("wangell-cluster", organization=None)
         self._not_before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
-        builder = self._builder(self._name, self._key.public_key()).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True
+        public_key = self._key.public_key()
+        builder = (
+            self._builder(self._name, public_key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(SIGNS_CERTIFICATES, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         )
         self._write("ca", builder)
 
@@ -95,6 +110,9 @@ class Authority:
             serial_number=x509.random_serial_number(),
             not_valid_before=self._not_before,
             not_valid_after=self._not_before + LIFETIME,
+        ).add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+            critical=False,
         )
 
     def _write(self, name: str, builder: x509.CertificateBuilder) -> None:

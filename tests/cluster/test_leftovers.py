@@ -48,7 +48,7 @@ def look() -> Machine:
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return Machine(
         mounts=others(line.split(" ", 3)[3] for line in mounts),
-        links=others((path.name for path in Path("/sys/class/net").iterdir())),
+        links=others(path.name for path in Path("/sys/class/net").iterdir()),
         network_namespaces=names(Path("/run/netns")),
         cgroups=frozenset(
             str(path) for one in hierarchies() for path in one.mount_point.glob("wangell-cluster-*")
