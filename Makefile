@@ -29,10 +29,10 @@ contracts: setup ## import-linter: which way imports may point
 	$(BIN)/lint-imports
 
 unit: setup ## Unit and property tests: no root, no kernel
-	$(BIN)/pytest tests --ignore=tests/kernel --ignore=tests/lab
+	$(BIN)/pytest tests/proto tests/vocabulary tests/daemon
 
-kernel: setup ## BPF programs in the real kernel, and whole cold starts in network namespaces
-	$(ROOT) $(BIN)/pytest tests/kernel tests/lab
+kernel: setup ## BPF in the real kernel, real processes, whole cold starts in network namespaces
+	$(ROOT) $(BIN)/pytest tests/controller tests/kernel tests/lab
 
 clean: ## Remove .venv, out/ and caches
 	rm -rf .venv out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

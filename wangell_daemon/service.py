@@ -180,9 +180,17 @@ class Service:
 
     def _turned_cold(self, before: ServiceRecord | None) -> list[Effect]:
         effects = [*self.routing.set_mode(Mode.HOLD), *self.routing.end_hand_over()]
-        if before is not None and before.phase is Phase.WAKING:
+        if self._has_failed(before):
             return effects + self._refuse_all("failed")
         return [*effects, StopProbe(self.name), *self._report_wake()]
+
+    def _has_failed(self, before: ServiceRecord | None) -> bool:
+        """Whether the wake came to nothing; its record of waking may have been skipped."""
+        assert self.record is not None
+        if before is not None and before.phase is Phase.WAKING:
+            return True
+        reported = self._wake.reported_activation if self._wake is not None else None
+        return reported is not None and self.record.activation > reported
 
     def _turned_waking(self, before: ServiceRecord | None, *, now_ns: int) -> list[Effect]:
         if self._is_released:

@@ -66,7 +66,7 @@ class ServiceRecord:
     "The port the server listens on"
     endpoints: tuple[Endpoint, ...] = ()
     activation: int = 0
-    "Counts the times the service was raised from zero"
+    "Counts the times the service was raised, from zero or out of a drain"
     activation_timeout_s: float = 60.0
     "A wake that has not answered by then fails: its held SYNs get a RST"
 
