@@ -25,6 +25,7 @@ SO_RCVBUFFORCE, SO_ATTACH_FILTER, SO_TIMESTAMPNS = 33, 26, 35
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 # A frame costs about 1 KiB of it: 16,000 frames, against 100 for the 50 clients of a test.
 BUFFER_BYTES = 16 << 20
+PRIVILEGED_PORTS = 1024
 FRAME_BYTES_MAX = 128  # Ethernet, IPv4 and TCP headers with all options
 
 # tcpdump -dd 'ip and tcp[tcpflags] & (tcp-syn|tcp-rst) != 0', but cut at FRAME_BYTES_MAX.
@@ -110,9 +111,13 @@ class Capture:
             if segment.is_syn_ack and client_port in (None, segment.destination_port)
         ]
 
-    def resets(self) -> list[Segment]:
-        """Return the RSTs seen so far, in both directions."""
-        return [segment for segment in self.segments if segment.is_rst]
+    def refusals(self) -> list[Segment]:
+        """Return the RSTs seen so far that came from a service, from a port below 1024."""
+        return [
+            segment
+            for segment in self.segments
+            if segment.is_rst and segment.source_port < PRIVILEGED_PORTS
+        ]
 
     def wait_for(
         self, wanted: Callable[[tuple[Segment, ...]], bool], *, timeout_s: float, what: str

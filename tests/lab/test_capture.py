@@ -27,7 +27,7 @@ def test_one_connection_is_one_syn_and_one_syn_ack_that_echoes_its_timestamp(
     assert syn_ack.acknowledgment == syn.sequence + 1
     assert syn.tsval is not None
     assert syn_ack.tsecr == syn.tsval
-    assert not capture.resets()
+    assert not capture.refusals()
 
 
 def test_times_are_those_of_the_monotonic_clock(lab: Lab, c_server: Path) -> None:
@@ -55,7 +55,7 @@ def test_every_retry_of_a_syn_is_seen(lab: Lab) -> None:
 def test_a_refusal_is_seen_and_is_no_syn_ack(lab: Lab) -> None:
     with lab.capture() as capture:
         assert has_refused(lab.client, "10.46.100.105", 80)
-    assert len(capture.syns()) == len(capture.resets()) == 1
+    assert len(capture.syns()) == len(capture.refusals()) == 1
     assert not capture.syn_acks()
 
 

@@ -1,6 +1,7 @@
 """The command line: it teaches, refuses clearly, cleans up."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from wangell_lab import cli, demo
-from wangell_lab.namespaces import NETNS_DIRECTORY
+from wangell_lab.namespaces import NETNS_DIRECTORY, Namespace
+from wangell_lab.reaper import end_all
 from wangell_lab.registry import RUN_DIRECTORY
 
 WANGELL_LAB = str(Path(sys.executable).parent / "wangell-lab")
@@ -24,10 +26,10 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @contextmanager
-def bare_lab() -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """`up --bare` in another process; yields it and the lab's id once it is up."""
+def lab_up(*options: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`up` in another process; yields it and the lab's id once it is up."""
     with subprocess.Popen(
-        [WANGELL_LAB, "up", "--bare"],
+        [WANGELL_LAB, "up", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -109,19 +111,51 @@ def test_a_missing_command_is_named_with_its_package(
 
 
 def test_up_says_how_to_enter_and_those_commands_work() -> None:
-    with bare_lab() as (up, lab_id):
-        assert up.stdout is not None
+    with lab_up("--bare") as (up, lab_id):
         client = f"nsenter --net=/run/netns/wl-{lab_id}-client"
-        while client not in (line := up.stdout.readline()):
-            assert line
+        printed_until(up, client)
         shown = subprocess.run(
             [*client.split(), "ip", "-brief", "addr"], capture_output=True, text=True, check=True
         )
         assert "10.46.100.1/24" in shown.stdout
 
 
+def printed_until(up: "subprocess.Popen[str]", wanted: str) -> list[str]:
+    """Return the lines that `up` prints up to the one that holds `wanted`."""
+    assert up.stdout is not None
+    lines = [up.stdout.readline()]
+    while wanted not in lines[-1]:
+        assert lines[-1], f"{wanted} was not printed"
+        lines.append(up.stdout.readline())
+    return lines
+
+
+def test_up_wakes_its_service_by_the_command_it_prints(c_server: Path) -> None:
+    with lab_up("--server", str(c_server)) as (up, _):
+        *_, command = printed_until(up, "curl --noproxy '*' http://10.46.100.105/")
+        shown = subprocess.run(
+            shlex.split(command), capture_output=True, text=True, timeout=10, check=True
+        )
+        assert shown.stdout == "hello\n"
+        *_, command = printed_until(up, "http://10.46.100.2:9401/metrics")
+        metrics = subprocess.run(
+            shlex.split(command), capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+        assert "wangell_cold_start_seconds_count" in metrics
+
+
+def test_up_ends_when_one_of_its_programs_does_and_says_why(c_server: Path) -> None:
+    with lab_up("--server", str(c_server)) as (up, lab_id):
+        printed_until(up, "http://10.46.100.2:9401/metrics")
+        assert end_all([Namespace(f"wl-{lab_id}-node1")]) == 1
+        _, errors = up.communicate(timeout=20)
+    assert up.returncode == 1
+    assert "daemon-node1 has ended. The end of its log:" in errors
+    assert not list(NETNS_DIRECTORY.glob(f"wl-{lab_id}-*"))
+
+
 def test_ctrl_c_cleans_up_and_is_quiet() -> None:
-    with bare_lab() as (up, lab_id):
+    with lab_up("--bare") as (up, lab_id):
         up.send_signal(signal.SIGINT)
         _, errors = up.communicate(timeout=20)
     assert up.returncode == 130
@@ -131,7 +165,7 @@ def test_ctrl_c_cleans_up_and_is_quiet() -> None:
 
 
 def test_down_lists_living_labs_ends_the_named_and_leaves_the_others() -> None:
-    with bare_lab() as (one, first), bare_lab() as (other, second):
+    with lab_up("--bare") as (one, first), lab_up("--bare") as (other, second):
         listed = run("down").stdout
         assert f"wangell-lab down {first}" in listed
         assert f"wangell-lab down {second}" in listed

@@ -66,7 +66,7 @@ def test_a_caller_at_any_moment_of_a_scale_down_is_served_with_one_syn(c_server:
                 exchange = lab.client.get()
             assert exchange.status == 200
             assert len(capture.syns()) == 1, f"{tenths / 10} s after the last request"
-            assert not capture.resets()
+            assert not capture.refusals()
 
 
 def pause(seconds: float) -> None:
