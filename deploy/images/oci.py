@@ -59,9 +59,7 @@ def layer_of_tar(path: Path) -> Layer:
 
 
 def layer_of_files(out: Path, files: Mapping[str, Path]) -> Layer:
-    """A layer that holds executables, by their path in the image, and the little that a static
-    program needs.
-    """
+    """A layer of executables, by their path in the image, and what a static program needs."""
     with tarfile.open(out, "w") as tar:
         for name in EMPTY_DIRECTORIES:
             tar.addfile(_directory(name, mode=0o1777 if name == "tmp" else 0o755))

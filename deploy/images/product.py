@@ -23,9 +23,7 @@ GLIBC_PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28", "manylin
 
 
 def dependencies_layer(extra: str, *, progress: Callable[[str], None]) -> Layer:
-    """The layer of what `pip install wangell[extra]` brings beside wangell; cached by the
-    requirements.
-    """
+    """What `pip install wangell[extra]` brings beside wangell; cached by requirements."""
     requirements = _requirements(extra)
     key = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
     tar = cache_dir() / f"wheels-{extra}-{key}.tar"
@@ -40,9 +38,7 @@ def dependencies_layer(extra: str, *, progress: Callable[[str], None]) -> Layer:
 
 
 def product_layer(out: Path) -> Layer:
-    """The layer of the tree's own wheel, with its commands in /usr/local/bin. Built anew each time:
-    it is ours.
-    """
+    """The tree's own wheel, with its commands in /usr/local/bin. Built anew each time."""
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="scratch-") as scratch:
         wheels, root = Path(scratch) / "wheels", Path(scratch) / "root"
         _run("wheel", "--no-deps", "--wheel-dir", str(wheels), str(TREE))

@@ -72,9 +72,7 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `path` as a lock, so that two builds of one thing do it once. The kernel frees it after
-    kill -9.
-    """
+    """Hold `path` as a lock while the block runs; the kernel frees it after kill -9."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -94,9 +92,7 @@ def find_go() -> Path:
 
 
 def go_version() -> str:
-    """The version that builds will use, such as go1.26.8: the machine's if it is of the right
-    series.
-    """
+    """The version that builds use, such as go1.26.8: the machine's if the series is right."""
     words = subprocess.run(
         [find_go(), "env", "GOVERSION"],
         env=os.environ | {"GOTOOLCHAIN": "local"},
@@ -109,9 +105,7 @@ def go_version() -> str:
 
 
 def go_environment() -> dict[str, str]:
-    """The environment of a reproducible, static Go build; Go itself fetches the tool chain it
-    names.
-    """
+    """The environment of a static Go build; Go itself fetches the tool chain it names."""
     # -buildvcs=false: the commit of our tree says nothing about these binaries, and git refuses to
     # tell it under sudo.
     return os.environ | {

@@ -45,9 +45,7 @@ class ApiConnection(http.client.HTTPSConnection):
         return answer
 
     def scale(self, deployment: str, replicas: int, *, namespace: str = "default") -> float:
-        """Set a Deployment's replicas by its scale subresource; the time of the call on
-        time.monotonic()'s clock.
-        """
+        """Scale a Deployment by its scale subresource; return time.monotonic() of the call."""
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}/scale"
         called_s = time.monotonic()
         self.call("PATCH", path, {"spec": {"replicas": replicas}})

@@ -27,9 +27,7 @@ def measure_bare_kubernetes(
 
 
 def wait_until_gone(cluster: Cluster, deployment: str, *, namespace: str = "default") -> None:
-    """Return once the Deployment has no pod, not even one that is ending: it would slow the next
-    start.
-    """
+    """Return once the Deployment has no pod, not even one that is ending."""
     selector = f"--selector=app={deployment}"
     pods = ("pods", selector, f"--namespace={namespace}")
     cluster.kubectl("wait", "--for=delete", "--timeout=60s", *pods)

@@ -35,9 +35,7 @@ Progress = Callable[[str], None]
 
 
 def build(progress: Progress) -> Path:
-    """The directory of the binaries, built if it is not there: 7 minutes on 2 cores, 1 from Go's
-    cache.
-    """
+    """The directory of the binaries; building it takes 7 minutes on 2 cores, once."""
     home = cache_dir() / f"kube-{_key()}"
     with locked(home.with_suffix(".lock")):
         if not (home / "bin").exists():
@@ -98,9 +96,7 @@ def _go(*arguments: str, cwd: Path, **environment: str) -> str:
 
 
 def _report(what: str, command: list[str], cwd: Path, packages: int, progress: Progress) -> None:
-    """Run a `go build -v`, which names each package it compiles, and tell how far it is at each
-    twentieth.
-    """
+    """Run a `go build -v`, which names each package it compiles, and tell of each twentieth."""
     started, told, lines = time.monotonic(), 0, []
     with subprocess.Popen(
         [find_go(), *command],

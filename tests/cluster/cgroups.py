@@ -34,9 +34,7 @@ class Hierarchy:
 
 
 def hierarchies() -> list[Hierarchy]:
-    """Every hierarchy of this machine: one on v2, one for each controller on v1, all of them on a
-    hybrid.
-    """
+    """Every hierarchy: one on v2, one for each controller on v1, all of them on a hybrid."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         mount, _, source = line.partition(" - ")
@@ -75,9 +73,7 @@ class Cgroup:
             _fill_cpuset(directory)
 
     def delegate(self) -> None:
-        """Let cgroups below use the controllers. On v2 this wants no process in this one; on v1
-        there is nothing to do.
-        """
+        """Let cgroups below use the controllers, as v2 asks; there it must have no process."""
         for directory in self.directories:
             # A v2 hierarchy beside v1 ones has no controllers left to pass on.
             controllers = directory / "cgroup.controllers"
@@ -108,16 +104,6 @@ class Cgroup:
         for top in self.directories:
             for directory, _, _ in os.walk(top, topdown=False):
                 Path(directory).rmdir()
-
-
-def leftovers(prefix: str) -> set[str]:
-    """The top cgroups of this machine that begin with `prefix`."""
-    return {
-        path.name
-        for hierarchy in hierarchies()
-        for path in hierarchy.mount_point.glob(f"{prefix}*")
-        if path.is_dir()
-    }
 
 
 def _fill_cpuset(directory: Path) -> None:

@@ -39,9 +39,7 @@ class ControlPlane:
             self.processes[name].start(ready_timeout_s=READY_TIMEOUT_S)
 
     def start_controllers(self) -> None:
-        """Start the rest once RBAC has its own roles: the controllers give up where they are
-        forbidden to look.
-        """
+        """Start the rest once RBAC has its own roles: without them controllers give up."""
         until(self._api_server_is_ready, "the API server's /readyz", timeout_s=READY_TIMEOUT_S)
         for name in ("kube-controller-manager", "kube-scheduler"):
             self.processes[name].start()

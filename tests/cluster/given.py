@@ -8,9 +8,7 @@ from tests.cluster.kubectl import Kubernetes
 
 
 class GivenCluster(Kubernetes):
-    """kubectl and a client on this machine. No nodes to enter and no images to import: those belong
-    to its owner.
-    """
+    """kubectl, and a client on this machine. Its nodes and images belong to its owner."""
 
     def __init__(self) -> None:
         kubectl = shutil.which("kubectl")

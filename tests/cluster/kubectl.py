@@ -40,9 +40,7 @@ class Kubernetes:
         return done.stdout
 
     def apply(self, manifest: str | Path, *options: str) -> str:
-        """Apply a manifest: a file, a directory or YAML text. `-k` directories are for kubectl()
-        itself.
-        """
+        """Apply a manifest: a file, a directory or YAML text."""
         if isinstance(manifest, Path):
             return self.kubectl("apply", "--filename", manifest, *options)
         return self.kubectl("apply", "--filename=-", *options, text=manifest)
@@ -65,9 +63,7 @@ class Kubernetes:
         namespace: str = "default",
         timeout_s: int = 60,
     ) -> None:
-        """Wait by a watch: `what` is create, delete, condition=Ready or
-        jsonpath={.status.phase}=Running.
-        """
+        """Wait for `what`: create, delete, condition=Ready, jsonpath={.status.phase}=Running."""
         self.kubectl(
             "wait",
             resource,

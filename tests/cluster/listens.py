@@ -65,9 +65,7 @@ class Listens:
         self._tracing.rmdir()
 
     def next(self, *, timeout_s: float) -> Listen:
-        """The next one; TimeoutError if there is none. Others on the machine may listen: they are
-        passed over.
-        """
+        """The next one, or TimeoutError. What listens elsewhere on the machine is passed over."""
         deadline = time.monotonic() + timeout_s
         while True:
             line, found, rest = self._lines.partition(b"\n")

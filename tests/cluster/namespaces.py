@@ -82,9 +82,7 @@ class Namespaces:
     def run(
         self, *command: str | Path, text: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> str:
-        """Run a command inside, with `text` as its input, and return what it prints. Raises with
-        what it says.
-        """
+        """Run a command inside and return what it prints; RuntimeError with what it says."""
         words = [str(word) for word in command]
         done = subprocess.run(
             ["sh", "-c", JOIN, words[0], *self.enter, *words],

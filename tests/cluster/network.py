@@ -49,9 +49,7 @@ def route_pods(member: Namespaces) -> None:
 
 
 def configure_node(node: Namespaces) -> None:
-    """What makes a member of the segment a node: it forwards, and has a default route out of the
-    cluster.
-    """
+    """What makes a member of the segment a node: it forwards, and has a default route."""
     node.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     # What a node cannot deliver goes out where it came in: a redirect would send the client there.
     for interface in ("all", INTERFACE):

@@ -29,9 +29,7 @@ READY_TIMEOUT_S = 30.0
 
 
 class Node:
-    """One node. Its mounts are seen by nobody else; its cgroups begin at / as on a machine of its
-    own.
-    """
+    """One node, whose mounts nobody else sees and whose cgroups begin at /."""
 
     def __init__(
         self, name: str, *, cgroup: Cgroup, directory: Path, binaries: Path, pki: Path
@@ -84,7 +82,14 @@ class Node:
 
     def wait_for_kube_proxy(self) -> None:
         """Return once kube-proxy has written its rules: only then does its health check say 200."""
-        until(self._kube_proxy_is_healthy, f"kube-proxy on {self.name}", timeout_s=READY_TIMEOUT_S)
+        try:
+            until(
+                self._kube_proxy_is_healthy, f"{self.name}'s kube-proxy", timeout_s=READY_TIMEOUT_S
+            )
+        except TimeoutError as error:
+            assert self.kube_proxy is not None, "it was waited for"
+            error.add_note("\n".join(self.kube_proxy.last_lines(40)))
+            raise
 
     def _kube_proxy_is_healthy(self) -> bool:
         try:

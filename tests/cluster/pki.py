@@ -58,9 +58,7 @@ class Authority:
         organization: str | None = None,
         hosts: Sequence[str] = (),
     ) -> None:
-        """Write NAME.crt and NAME.key: a client's certificate, and a server's too if `hosts` names
-        any.
-        """
+        """Write NAME.crt and NAME.key: a client's certificate; a server's too with `hosts`."""
         key = new_key(self.directory / f"{name}.key")
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if hosts:

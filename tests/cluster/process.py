@@ -49,9 +49,7 @@ class Process:
         return self._popen.pid
 
     def start(self, *, ready_timeout_s: float | None = None) -> None:
-        """Start it. With a timeout, return once it has said that it is ready, as it would say to
-        systemd.
-        """
+        """Start it. With a timeout, return once it says READY=1, as it would to systemd."""
         if ready_timeout_s is None:
             self._spawn({})
             return

@@ -5,12 +5,11 @@ removed.
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.images.tools import locked
-from tests.cluster.cgroups import Cgroup, leftovers
+from tests.cluster.cgroups import Cgroup
 
 # On disk: overlayfs wants a file system below it that tmpfs may not be, and images take hundreds of
 # MB.
@@ -89,19 +88,17 @@ def create() -> Run:
         return run
 
 
-def found() -> Iterator[Run]:
-    """Every run of this machine, by its directory or, should that be gone, by its cgroups."""
-    directories = (
-        {path.name for path in RUNS.iterdir() if path.is_dir()} if RUNS.exists() else set()
-    )
-    cgroups = {name.removeprefix(CGROUP_PREFIX) for name in leftovers(CGROUP_PREFIX)}
-    return (Run(id=name) for name in sorted(directories | cgroups))
+def found() -> list[Run]:
+    """Every run of this machine, by its directory, which is made first and removed last.
+
+    A cgroup that has none is not touched: it may belong to someone who keeps directories elsewhere.
+    """
+    names = (path.name for path in RUNS.iterdir() if path.is_dir()) if RUNS.exists() else ()
+    return [Run(id=name) for name in sorted(names)]
 
 
 def _identity(pid: int) -> str | None:
-    """A process as its pid and start time, in clock ticks since boot: the pid alone comes to mean
-    another.
-    """
+    """A process as its pid and its start time: the pid alone comes to mean another."""
     try:
         after_command = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:

@@ -13,7 +13,7 @@ import pytest
 from deploy.images import tools
 from tests.cluster import binaries, runs
 from tests.cluster.__main__ import main
-from tests.cluster.cgroups import Cgroup, hierarchies, leftovers
+from tests.cluster.cgroups import Cgroup, hierarchies
 from tests.cluster.configuration import TEMPLATES, fill
 from tests.cluster.listens import Listens
 from tests.cluster.namespaces import Namespaces
@@ -144,21 +144,37 @@ def test_a_command_that_fails_in_a_namespace_says_what_it_was(
 
 def test_cgroups_are_in_every_hierarchy_and_leave_all_of_them() -> None:
     name = f"wl-test-tree-{os.getpid()}"
+    everywhere = [one.mount_point / name for one in hierarchies()]
     top = Cgroup(name)
     top.create()
     (top / "below").create()
-    assert leftovers(name) == {name}
-    assert all((one.mount_point / name / "below").is_dir() for one in hierarchies())
+    assert all((directory / "below").is_dir() for directory in everywhere)
 
     top.remove()
 
-    assert leftovers(name) == set()
+    assert not any(directory.exists() for directory in everywhere)
+
+
+def test_a_cgroup_without_a_run_s_directory_is_nobody_s_to_end(
+    cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once it was: a test that kept its runs elsewhere ended the clusters of everybody."""
+    monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(runs, "CGROUP_PREFIX", "wl-test-")
+    subject = process(cgroup, tmp_path, "sleep", "600")
+    subject.start()
+
+    runs.create().remove()
+
+    assert subject.pid in cgroup.pids()
+    subject.kill()
 
 
 def test_a_run_belongs_to_its_process_and_to_no_later_one_of_that_pid(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(runs, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(runs, "CGROUP_PREFIX", "wl-test-")
     run = runs.create()
     owner = run.directory / "owner"
 
@@ -172,7 +188,7 @@ def test_a_run_belongs_to_its_process_and_to_no_later_one_of_that_pid(
     assert run.detached
     assert not run.abandoned
     run.remove()
-    assert list(runs.found()) == []
+    assert runs.found() == []
 
 
 def test_the_key_of_a_build_changes_with_what_goes_into_it(
