@@ -41,7 +41,7 @@ class ColdStart:
     @property
     def platform_ms(self) -> float:
         """Everything but the server's own start. Raises LabError where it was not answered."""
-        if self.total_ms is None:
+        if self.total_ms is None or "listen" not in self.phases_ms:
             raise LabError(f"{self.service} was not answered: {self.outcome}")
         return self.total_ms - self.phases_ms["listen"]
 

@@ -131,10 +131,11 @@ def run(settings: Settings, console: Console) -> list[str]:
             lab.daemon.stop()
             lab.start_daemon(readiness=readiness)
             several.append(demo.series(readiness))
-    if all(series.wakes and series.warm_ms for series in several):
+    if all(series.cold_starts and series.warm_ms for series in several):
         console.print()
         console.print(series_table(several))
-        console.print(difference(several[0], several[1]))
+        for other in several[1:]:
+            console.print(difference(several[0], other))
         result = report(several, scale_down=scale_down, server=settings.server)
         _write({**result, "problems": demo.problems}, several, settings, console)
     return demo.problems

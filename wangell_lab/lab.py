@@ -62,19 +62,19 @@ class Lab:
         "By node name, once started"
         self._registry = registry or Registry()
         self._undo = ExitStack()
+        self._signals = ExitStack()
 
     def __enter__(self) -> Self:
         """Raises LabError where this machine cannot hold a lab."""
         preflight.check()
         try:
-            self._undo.enter_context(unwinding())
+            self._signals.enter_context(unwinding())
             self._registry.sweep()
             self._claim: Claim = self._registry.claim()
             self._undo.callback(self._claim.release)
             self._build()
         except BaseException:
-            with undisturbed():
-                self._undo.close()
+            self._close()
             raise
         return self
 
@@ -84,8 +84,7 @@ class Lab:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with undisturbed():
-            self._undo.close()
+        self._close()
 
     @property
     def lab_id(self) -> str:
@@ -243,6 +242,10 @@ class Lab:
         for node in self.topology.names("node"):
             kube_proxy.load(kube_proxy.ruleset(self.topology, node), self.namespace(node))
         preflight.mount_tracefs()
+
+    def _close(self) -> None:
+        with self._signals, undisturbed():
+            self._undo.close()
 
     def _start(self, process: Process, *, timeout_s: float) -> None:
         # Stopped in reverse order: daemons first, while there is still a controller to tell.

@@ -36,7 +36,7 @@ def wakes_table(wakes: Mapping[str, Wake], warm: Exchange | CurlExchange) -> Tab
     callers = [*(wake.caller for wake in wakes.values()), warm]
     totals = [_ms(each.total_ms) for each in starts]
     table.add_row("cold start", "first SYN to client's ACK", *totals, NOTHING, style="bold")
-    platform = [_ms(each.platform_ms) for each in starts]
+    platform = [_ms(each.platform_ms if each.answered else None) for each in starts]
     table.add_row("platform", "all but `listen`", *platform, NOTHING, end_section=True)
     table.add_row("connect", "as the caller sees it", *(_ms(each.connect_ms) for each in callers))
     table.add_row("first byte", "of the response", *(_ms(each.first_byte_ms) for each in callers))
@@ -86,15 +86,15 @@ def _table(title: str, *columns: str, described: bool = True) -> Table:
 
 
 def _phase(series: Series, phase: str) -> Summary:
-    return summarize([wake.cold_start.phases_ms[phase] for wake in series.wakes])
+    return summarize([each.phases_ms[phase] for each in series.cold_starts])
 
 
 def _totals(series: Series) -> Summary:
-    return summarize([wake.cold_start.total_ms or 0.0 for wake in series.wakes])
+    return summarize([each.total_ms or 0.0 for each in series.cold_starts])
 
 
 def _platform(series: Series) -> Summary:
-    return summarize([wake.cold_start.platform_ms for wake in series.wakes])
+    return summarize([each.platform_ms for each in series.cold_starts])
 
 
 def _figures(summaries: Sequence[Summary]) -> list[str]:

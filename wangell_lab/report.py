@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wangell_lab.cold_starts import PHASES
+from wangell_lab.cold_starts import PHASES, ColdStart
 from wangell_lab.figures import summarize
 from wangell_lab.wakes import Wake
 
@@ -30,10 +30,16 @@ class Series:
         """What the callers of the service at zero waited for their first byte."""
         return [wake.caller.first_byte_ms for wake in self.wakes]
 
+    @property
+    def cold_starts(self) -> list[ColdStart]:
+        """The daemon's accounts that are whole: who was not answered has no time to speak of."""
+        accounts = [wake.cold_start for wake in self.wakes]
+        return [each for each in accounts if each.answered and set(PHASES) <= set(each.phases_ms)]
+
     def figures(self) -> dict[str, Any]:
         """Return all of it in figures. Raises ValueError where nothing was measured."""
-        cold_starts = [wake.cold_start for wake in self.wakes]
-        totals = [each.total_ms for each in cold_starts if each.total_ms is not None]
+        cold_starts = self.cold_starts
+        totals = [each.total_ms or 0.0 for each in cold_starts]
         return {
             "runs": len(self.wakes),
             "client_syns_per_wake": {"max": max(wake.client_syns for wake in self.wakes)},

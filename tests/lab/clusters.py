@@ -44,3 +44,11 @@ def metric(text: str, name: str) -> float:
         if line.startswith((f"{name} ", f"{name}{{"))
     ]
     return sum(values)
+
+
+def losing_syn_acks(count: int) -> str:
+    """Return nft rules for a caller that loses the first `count` SYN-ACKs sent to it."""
+    is_syn_ack = "tcp flags & (syn | ack) == (syn | ack)"
+    lost = f"{is_syn_ack} limit rate 1/hour burst {count} packets drop;"
+    chain = f"chain prerouting {{ type filter hook prerouting priority raw; {lost} }};"
+    return f"table ip lossy {{ {chain} }}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.clusters import START_TIMEOUT_S, at_zero, metric
+from tests.lab.clusters import START_TIMEOUT_S, at_zero, losing_syn_acks, metric
 from wangell_lab import Lab
 from wangell_lab.cold_starts import PHASES
 from wangell_lab.figures import summarize
@@ -89,10 +89,8 @@ def test_metrics_tell_the_same_story_as_the_log(c_server: Path) -> None:
 
 def test_a_wake_that_takes_two_syns_does_not_go_unnoticed(c_server: Path) -> None:
     """The promise is broken by force: the client loses the first SYN-ACKs, so it sends again."""
-    lost = "tcp flags & (syn | ack) == (syn | ack) limit rate 1/hour burst 6 packets drop;"
-    chain = f"chain prerouting {{ type filter hook prerouting priority raw; {lost} }};"
     with at_zero([str(c_server)]) as lab:
-        rules = f"table ip lossy {{ {chain} }}"
+        rules = losing_syn_acks(6)
         lab.namespace("client").run(["nft", "-f", "-"], given=rules, check=True)
         woken = wake(lab, lab.client.get)
         problem = problem_with(woken)

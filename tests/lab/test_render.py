@@ -8,12 +8,13 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.lab.helpers import a_wake, an_exchange
+from tests.lab.helpers import a_cold_start, a_wake, an_exchange
 from wangell_lab import LabError
 from wangell_lab.cold_starts import PHASES
 from wangell_lab.plot import check_suffix, draw
 from wangell_lab.render import difference, series_table, wakes_table
 from wangell_lab.report import Series
+from wangell_lab.wakes import Wake
 
 
 def shown(table: Table, *, width: int = 80) -> list[str]:
@@ -41,6 +42,19 @@ def test_single_wakes_stand_beside_the_warm_request() -> None:
     assert row(lines, "platform") == ["1.00", "1.00", "-"]
     assert row(lines, "first byte") == ["21.50", "31.50", "0.40"]
     assert row(lines, "client's SYNs") == ["1", "1", "-"]
+
+
+def test_a_wake_that_was_given_up_has_gaps_and_no_invented_figures() -> None:
+    given_up = Wake(
+        caller=an_exchange(first_byte_ms=1020.0),
+        cold_start=a_cold_start(outcome="timeout", phases_ms={"detect": 0.1, "notify": 0.2}),
+        client_syns=2,
+    )
+    lines = shown(wakes_table({"1st wake": given_up}, an_exchange(first_byte_ms=0.4)))
+    assert row(lines, "detect") == ["0.10", "-"]
+    for name in ("handshake", "cold start", "platform"):
+        assert row(lines, name) == ["-", "-"]
+    assert row(lines, "client's SYNs") == ["2", "-"]
 
 
 def a_series(readiness: str, listen_ms: float) -> Series:

@@ -53,6 +53,21 @@ def test_one_wake_of_two_syns_shows() -> None:
     assert series(syns=2).figures()["client_syns_per_wake"] == {"max": 2}
 
 
+def test_a_wake_that_the_daemon_gave_up_counts_its_syns_and_not_its_time() -> None:
+    given_up = Wake(
+        caller=an_exchange(first_byte_ms=1020.0),
+        cold_start=a_cold_start(outcome="timeout", phases_ms={"detect": 0.1}),
+        client_syns=2,
+    )
+    good = series()
+    mixed = Series(readiness="listen", wakes=[*good.wakes, given_up], warm_ms=good.warm_ms)
+    told = mixed.figures()
+    assert told["runs"] == 11
+    assert told["client_syns_per_wake"] == {"max": 2}
+    assert told["first_byte_ms"]["max"] == 1020.0
+    assert told["cold_start_ms"] == good.figures()["cold_start_ms"]
+
+
 def test_the_first_series_is_at_the_top_and_each_has_its_place() -> None:
     told = report([series("listen"), series("probe", count=5)], scale_down={}, server=["./server"])
     assert told["runs"] == told["readiness"]["listen"]["runs"] == 10
