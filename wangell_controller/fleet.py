@@ -15,8 +15,8 @@ REPORT_AGE_S_MAX = 3.0
 @dataclass(slots=True, kw_only=True)
 class _Daemon:
     linked_at: float
-    reported_at: float | None = None
-    sights: dict[str, Sight] = field(default_factory=dict)
+    sights: dict[str, tuple[Sight, float]] = field(default_factory=dict)
+    "By service, and when it was reported"
 
 
 class Fleet:
@@ -39,14 +39,18 @@ class Fleet:
         self._daemons.pop(name, None)
 
     def heard(self, name: str, activity: Activity, *, now: float) -> None:
-        """A daemon has reported; the report replaces its last one whole."""
+        """A daemon has reported some of its services; a full node's report comes in parts."""
         daemon = self._daemons.get(name)
-        if daemon is not None:
-            daemon.reported_at = now
-            daemon.sights = {
-                each.service: Sight(idle_s=each.idle_s, held=each.held)
-                for each in activity.services
-            }
+        if daemon is None:
+            return
+        lately = {
+            key: (sight, reported_at)
+            for key, (sight, reported_at) in daemon.sights.items()
+            if now - reported_at <= REPORT_AGE_S_MAX
+        }
+        for each in activity.services:
+            lately[each.service] = Sight(idle_s=each.idle_s, held=each.held), now
+        daemon.sights = lately
 
     def sights(self, key: str, nodes: Iterable[str], *, now: float) -> dict[str, Sight | None]:
         """Return what each node's daemon says of a service; None: it has not, or not lately.
@@ -57,10 +61,8 @@ class Fleet:
 
     def _sight(self, node: str, key: str, now: float) -> Sight | None:
         daemon = self._daemons.get(node)
-        if daemon is None or daemon.reported_at is None:
-            return None
-        is_late = now - daemon.reported_at > REPORT_AGE_S_MAX
-        return None if is_late else daemon.sights.get(key)
+        sight, reported_at = daemon.sights.get(key, (None, now)) if daemon else (None, now)
+        return sight if now - reported_at <= REPORT_AGE_S_MAX else None
 
     def watched_since(self, nodes: Iterable[str]) -> float | None:
         """Return since when all of these nodes' daemons are linked; None: one is not."""

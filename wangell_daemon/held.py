@@ -9,7 +9,7 @@ listener's queue has room for, because Linux drops the SYNs that find it full.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from wangell_daemon.packets import Syn
+from wangell_daemon.packets import Syn, frontend_of
 
 __all__ = ["HELD_MAX", "RESEND_AFTER_NS", "HeldSyn", "HeldSyns", "Tally"]
 
@@ -77,6 +77,11 @@ class HeldSyns:
         return len(self._out)
 
     @property
+    def has_hope(self) -> bool:
+        """Whether one is out whose answer may yet come, and make room."""
+        return any(not held.is_spent for held in self._out.values())
+
+    @property
     def waiting(self) -> int:
         """How many have not been injected."""
         return len(self._waiting)
@@ -118,6 +123,13 @@ class HeldSyns:
     def take_waiting_since(self, before_ns: int) -> list[HeldSyn]:
         """Remove and return those that were first seen by then and have not been injected."""
         return self._take(self._waiting, lambda held: held.first_seen_ns <= before_ns)
+
+    def take_not_to(self, frontends: tuple[bytes, ...]) -> list[HeldSyn]:
+        """Remove and return those that go to none of these frontends."""
+        gone = self._take(self._out, lambda held: frontend_of(held.syn.flow) not in frontends)
+        return gone + self._take(
+            self._waiting, lambda held: frontend_of(held.syn.flow) not in frontends
+        )
 
     def answered(self, flow: bytes) -> HeldSyn | None:
         """Remove and return the one whose client has answered; None if it is not held."""

@@ -1,6 +1,8 @@
 """The listening sockets of this node's replicas, opened once and kept."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 from wangell_daemon.datapath import Listener
 from wangell_daemon.readiness.workload import WorkloadRule, pids_of
@@ -58,14 +60,18 @@ class Listeners:
     def _listener(self, workload: str, port: int) -> Listener:
         key = workload, port
         if key not in self._open:
-            self._open[key] = Listener(self._namespace(workload, port), port)
+            self._open[key] = self._find(workload, port)
         return self._open[key]
 
-    def _namespace(self, workload: str, port: int) -> str:
-        """A server that has gone to the background was told of by a process that has ended."""
+    def _find(self, workload: str, port: int) -> Listener:
+        """Enter by any process: the one that was told of may have gone to the background."""
+        for pid in self._candidates(workload, port):
+            with contextlib.suppress(FileNotFoundError):  # ended, or a zombie
+                return Listener(f"/proc/{pid}/ns/net", port)
+        raise FileNotFoundError(f"no process is in {workload}")
+
+    def _candidates(self, workload: str, port: int) -> Iterator[int]:
         pid = self._pids.get((workload, port))
-        if pid is None or self._rule.workload_of(pid) != workload:
-            pid = next(pids_of(self._rule, workload), None)
-        if pid is None:
-            raise FileNotFoundError(f"no process is in {workload}")
-        return f"/proc/{pid}/ns/net"
+        if pid is not None and self._rule.workload_of(pid) == workload:
+            yield pid
+        yield from pids_of(self._rule, workload)

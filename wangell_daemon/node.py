@@ -3,16 +3,17 @@
 Pure, like `service`: the agent feeds it events and carries its effects out.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from wangell_daemon.deadlines import Deadlines
-from wangell_daemon.effects import Effect, ForgetFrontends, ForgetReplica, GiveUp
+from wangell_daemon.effects import Effect, EndHandOver, ForgetFrontends, ForgetReplica, GiveUp
 from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
 from wangell_daemon.packets import frontend_key, frontend_of
 from wangell_daemon.service import Service
 from wangell_daemon.slots import SLOTS_MAX, Slots
-from wangell_proto.vocabulary import Phase, ServiceRecord, Started
+from wangell_proto.vocabulary import Frontend, Phase, ServiceRecord, Started
 
 __all__ = ["Listens", "Node", "RecordRefusedError"]
 
@@ -56,6 +57,7 @@ class Node:
         self._by_frontend: dict[bytes, Service] = {}
         self._by_replica: dict[Replica, Service] = {}
         self._refused: dict[str, ServiceRecord] = {}  # tried again when a frontend is free
+        self._has_freed = False
         self._adopted = dict(adopted or {})
         self._slots = Slots(self._adopted.values())
         self._early: dict[bytes, dict[bytes, HeldSyn]] = {}  # by adopted frontend, by flow
@@ -83,7 +85,7 @@ class Node:
         """A record is new, has changed, or (None) was deleted. Raises RecordRefusedError."""
         self._refused.pop(name, None)
         effects = self._remove(name) if record is None else self._apply(name, record, now_ns=now_ns)
-        if self._refused:
+        if self._has_freed:
             effects += self._retry_refused(now_ns=now_ns)
         return effects
 
@@ -188,7 +190,8 @@ class Node:
         keys = self._checked_frontends(name, record)
         service = self._services.get(name) or self._add(name, keys, record)
         gone = self._reindex(service, keys, record)
-        effects = [*gone, *self._after(service, service.update(record, now_ns=now_ns))]
+        updated = self._not_of_others(service, service.update(record, now_ns=now_ns))
+        effects = [*gone, *self._after(service, updated)]
         for replica in self._own_replicas(record):
             if replica in self._heard:
                 effects += self._tell(service, self._heard.pop(replica), now_ns=now_ns)
@@ -201,13 +204,32 @@ class Node:
         keys = tuple(frontend_key(each.address, each.port) for each in record.frontends)
         for key, frontend in zip(keys, record.frontends, strict=True):
             owner = self._by_frontend.get(key)
-            if owner is not None and owner.name != name:
+            if owner is not None and owner.name != name and not self._gives_up(owner, frontend):
                 self._refused[name] = record
                 where = f"{frontend.address}:{frontend.port}"
                 raise RecordRefusedError(
                     f"{where} belongs to {owner.name}; applied when it is free"
                 )
         return keys
+
+    def _gives_up(self, owner: Service, frontend: Frontend) -> bool:
+        """Two services may swap addresses: the first one's record is refused, not the second's."""
+        newest = self._refused.get(owner.name)
+        return newest is not None and frontend not in newest.frontends
+
+    def _not_of_others(self, service: Service, effects: list[Effect]) -> list[Effect]:
+        """Leave alone what another service has taken over meanwhile."""
+
+        def kept(frontends: tuple[bytes, ...]) -> tuple[bytes, ...]:
+            owners = self._by_frontend
+            return tuple(key for key in frontends if owners.get(key, service) is service)
+
+        return [
+            dataclasses.replace(effect, frontends=kept(effect.frontends))
+            if isinstance(effect, ForgetFrontends | EndHandOver)
+            else effect
+            for effect in effects
+        ]
 
     def _add(self, name: str, keys: tuple[bytes, ...], record: ServiceRecord) -> Service:
         slot = self._slots.claim(self._adopted[key] for key in keys if key in self._adopted)
@@ -229,6 +251,7 @@ class Node:
 
     def _retry_refused(self, *, now_ns: int) -> list[Effect]:
         """A resync sends records in any order: the one that frees an address may come last."""
+        self._has_freed = False
         effects: list[Effect] = []
         for name, record in list(self._refused.items()):
             try:
@@ -243,7 +266,9 @@ class Node:
     ) -> list[Effect]:
         """Find the service by these frontends and replicas from now on."""
         for key in service.routing.frontends:
-            self._by_frontend.pop(key, None)
+            if self._by_frontend.get(key) is service:
+                del self._by_frontend[key]
+        self._has_freed |= bool(set(service.routing.frontends) - set(keys))
         for key in keys:
             self._by_frontend[key] = service
             self._adopted.pop(key, None)

@@ -70,9 +70,7 @@ class Service:
     def update(self, record: ServiceRecord, *, now_ns: int) -> list[Effect]:
         """Take a new record. Its frontends have been checked."""
         before, self.record = self.record, record
-        effects = self.routing.move(
-            tuple(frontend_key(each.address, each.port) for each in record.frontends)
-        )
+        effects = self._move(record)
         if record.phase in (Phase.COLD, Phase.DRAINING) or _is_later(record, before):
             self._heard, self._is_released = None, False
             self.held.recall()
@@ -132,7 +130,7 @@ class Service:
     ) -> list[Effect]:
         """A replica of this node listens; `room()`: how many connections its queue still takes."""
         if now_ns - seen_ns > HEARD_NS_MAX:
-            return []
+            return self._probe(is_once=True, wanted=True) if self._is_awaited() else []
         self._heard, self._heard_address, self._listened_ns = workload, address, seen_ns
         self._room = room or (lambda: ROOM_UNKNOWN)
         return self._release(now_ns=now_ns) if self._is_awaited() else []
@@ -177,6 +175,16 @@ class Service:
         return effects + self._end_if_abandoned("timeout")
 
     # The record's phases.
+
+    def _move(self, record: ServiceRecord) -> list[Effect]:
+        """Callers of an address that is no longer the service's are not sent on: refused."""
+        before = self.routing.frontends
+        effects = self.routing.move(
+            tuple(frontend_key(each.address, each.port) for each in record.frontends)
+        )
+        if before in ((), self.routing.frontends):
+            return effects
+        return effects + _refusals(self.name, self.held.take_not_to(self.routing.frontends))
 
     def _turned_cold(self, before: ServiceRecord | None) -> list[Effect]:
         effects = [*self.routing.set_mode(Mode.HOLD), *self.routing.end_hand_over()]
@@ -227,7 +235,7 @@ class Service:
                 held.is_watched = True
                 effects.append(Watch(held.syn.flow))
             effects.append(Inject(self.name, held))
-        is_stuck = self.held.waiting > 0 and self.held.out == 0
+        is_stuck = self.held.waiting > 0 and not self.held.has_hope
         self._look_again_ns = now_ns + ROOM_RETRY_NS if is_stuck else None
         return effects
 
