@@ -16,7 +16,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from wangell_controller.backends import Backend
+from wangell_controller.backends import Backend, Trouble
+from wangell_controller.journal import Journal
 from wangell_controller.metrics import Metrics
 from wangell_controller.phases import STOPS_REPLICA, PhaseInput, next_phase
 from wangell_controller.services import Service
@@ -51,16 +52,25 @@ class Applier:
         link: Link,
         metrics: Metrics,
         boot_id: str,
-        activation_timeout_s: float,
+        activation_timeout_s: float | None,
         clock: Callable[[], float],
-        on_change: Callable[[], None],
+        journal: Journal,
+        on_change: Callable[[str], None],
     ) -> None:
         self.link = link
-        self.activation_timeout_s = activation_timeout_s
+        self._activation_timeout_s = activation_timeout_s
         self._metrics = metrics
         self._boot_id = boot_id
         self._clock = clock
+        self._journal = journal
         self._on_change = on_change
+
+    def activation_timeout_s(self, service: Service) -> float:
+        """Return how long a wake may take: as its manifest says, or else as we were told."""
+        spec, default_s = service.manifest.spec, self._activation_timeout_s
+        if default_s is None or "activation_timeout_s" in spec.model_fields_set:
+            return spec.activation_timeout_s
+        return default_s
 
     def apply(self, service: Service, happened: PhaseInput, reason: str) -> None:
         """Make the change that the phase table has for it, if any, and act on it."""
@@ -70,21 +80,31 @@ class Applier:
         service.phase, service.phase_since = after, self._clock()
         if happened is PhaseInput.WAKE and after is Phase.WAKING:
             self._begin(service)
-        elif before is Phase.DRAINING and after is Phase.WARM:
+        elif happened is PhaseInput.REPLACED:
+            service.heard.clear()
+            self._raise_again(service)
+        elif (before, after) == (Phase.DRAINING, Phase.WARM):
             self._raise_again(service)
         elif after is Phase.DRAINING:
             service.armed.clear()
+            self.backend.prepare_stop(service.key)
         elif after is Phase.COLD:
-            self._end(service, before, happened)
+            reason = self._end(service, before, happened, reason)
+        elif after is Phase.WARM:
+            service.failure = None
         self.publish(service)
+        service.reason = reason
         log.info("%s: %s -> %s (%s)", service.key, before.value, after.value, reason)
-        self._on_change()
+        self._on_change(service.key)
 
     def publish(self, service: Service) -> None:
         """Let daemons know the service as it is. Without an address nobody can call it."""
         if service.frontends:
-            record = service.record(activation_timeout_s=self.activation_timeout_s)
+            record = service.record(activation_timeout_s=self.activation_timeout_s(service))
             self.link.publish(service.key, record)
+        elif service.is_published:
+            self.link.publish(service.key, None)
+        service.is_published = bool(service.frontends)
 
     def started(self, service: Service, *, woken_ns: int, spawned_ns: int) -> None:
         """The replica of this activation has been asked for: answer those who woke it."""
@@ -113,19 +133,35 @@ class Applier:
         self.backend.start(service.key, service.activation)
 
     def _raise_again(self, service: Service) -> None:
-        """Out of a drain: the replica runs, but every Wake and Armed of before is history."""
+        """Unasked: out of a drain, or another replica has come. What was reported is history."""
         service.activation += 1
         now_ns = int(self._clock() * 1e9)
         self.started(service, woken_ns=now_ns, spawned_ns=now_ns)
 
-    def _end(self, service: Service, before: Phase, happened: PhaseInput) -> None:
+    def _end(self, service: Service, before: Phase, happened: PhaseInput, reason: str) -> str:
+        """Return the reason, with what the backend knows beside it."""
+        is_failure = before is Phase.WAKING and happened is not PhaseInput.CHANGED
+        if is_failure:
+            known = self.backend.trouble(service.key)
+            service.failure = known or Trouble(reason=_camel(happened), message=reason)
+            reason = f"{reason}: {known}" if known else reason
         service.replica, service.started = None, None
         service.unanswered.clear()
+        service.heard.clear()
         if happened in STOPS_REPLICA:
             self.backend.stop(service.key)
-        if before is not Phase.WAKING or happened is PhaseInput.CHANGED:
+        if not is_failure:
             service.backoff_s = 0.0
-            return
+            self._journal.slept(service.key, reason)
+            return reason
         service.backoff_s = min(max(1.0, 2 * service.backoff_s), BACKOFF_S_MAX)
         service.may_start_at = self._clock() + service.backoff_s
         self._metrics.activation_failed(service.key, happened)
+        assert service.failure is not None
+        self._journal.failed(service.key, service.failure)
+        return reason
+
+
+def _camel(happened: PhaseInput) -> str:
+    """A reason as Kubernetes writes them: StartFailed."""
+    return "".join(word.capitalize() for word in happened.name.split("_"))

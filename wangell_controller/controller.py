@@ -14,13 +14,15 @@ from wangell_controller.backends import (
     ReplicaEnded,
     ReplicaFailed,
     ReplicaFound,
+    ReplicaReplaced,
     ReplicaStarted,
     ServicePlaced,
 )
 from wangell_controller.decide import decide
 from wangell_controller.fleet import Fleet
+from wangell_controller.journal import Journal, NoJournal
 from wangell_controller.metrics import Metrics, ReportRefusal, WakeResult
-from wangell_controller.model import WangellService
+from wangell_controller.model import WangellService, ip_address
 from wangell_controller.observe import Observed
 from wangell_controller.phases import PhaseInput
 from wangell_controller.services import Service
@@ -53,14 +55,16 @@ class Controller:
         metrics: Metrics,
         boot_id: str,
         activations: Mapping[str, int],
-        activation_timeout_s: float = 60.0,
+        activation_timeout_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        on_change: Callable[[], None] = lambda: None,
+        journal: Journal | None = None,
+        on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`activations` are those of an earlier life; `on_change` is called after each change.
 
-        `clock` is CLOCK_MONOTONIC in seconds.
+        `activation_timeout_s` is for manifests that do not say; `clock` is CLOCK_MONOTONIC in
+        seconds.
         """
         self.services: dict[str, Service] = {}
         self.fleet = Fleet()
@@ -68,6 +72,7 @@ class Controller:
         self._activations = activations
         self._clock = clock
         self._wall_clock = wall_clock
+        self._journal = journal or NoJournal()
         self._on_change = on_change
         self._is_closing = False
         self._applier = Applier(
@@ -76,6 +81,7 @@ class Controller:
             boot_id=boot_id,
             activation_timeout_s=activation_timeout_s,
             clock=clock,
+            journal=self._journal,
             on_change=on_change,
         )
 
@@ -92,18 +98,21 @@ class Controller:
     def declare(self, manifests: Mapping[str, WangellService]) -> None:
         """Make these the services: new ones come, changed ones follow, all others go."""
         for key in self.services.keys() - manifests.keys():
-            self._delete(key)
+            self.remove(key)
         for manifest in manifests.values():
-            self._declare(manifest)
-        self._on_change()
+            self.update(manifest)
 
-    def _declare(self, manifest: WangellService) -> None:
+    def update(self, manifest: WangellService) -> None:
+        """Make this one of the services, or what one of them is from now on."""
         service = self.services.get(manifest.key)
         if service is None:
             self._create(manifest)
         elif service.manifest != manifest:
             self._change(service, manifest)
         self._backend.declare(manifest)
+        if manifest.spec.replicas:
+            self._look(self.services[manifest.key])
+        self._on_change(manifest.key)
 
     def _create(self, manifest: WangellService) -> None:
         self.services[manifest.key] = Service(
@@ -114,19 +123,27 @@ class Controller:
         log.info("%s: declared", manifest.key)
 
     def _change(self, service: Service, manifest: WangellService) -> None:
+        """Follow a changed manifest."""
         before, service.manifest = service.manifest.spec, manifest
         after = manifest.spec
         log.info("%s: changed", service.key)
-        if (before.image, before.target_port) != (after.image, after.target_port):
-            reason = "its image or target port was changed"
-            self._applier.apply(service, PhaseInput.CHANGED, reason)
+        if before.image != after.image or before.target_port != after.target_port:
+            if not self._backend.replaces_image:
+                reason = "its image or target port was changed"
+                self._applier.apply(service, PhaseInput.CHANGED, reason)
             service.may_start_at = 0.0  # What failed was the other one.
+        if before.replicas and not after.replicas and service.phase is Phase.WARM:
+            self._applier.apply(service, PhaseInput.IDLE, "spec.replicas was set to 0")
 
-    def _delete(self, key: str) -> None:
+    def remove(self, key: str) -> None:
+        """Make this one of the services no more."""
+        if key not in self.services:
+            return
         del self.services[key]
         self._applier.link.publish(key, None)
         self._backend.forget(key)
         self._metrics.forget(key)
+        self._on_change(key)
         log.info("%s: deleted", key)
 
     # What daemons say.
@@ -195,7 +212,12 @@ class Controller:
         if (peer, report.workload) not in replicas:
             self._metrics.report_refused(ReportRefusal.NOT_ITS_REPLICA)
         elif report.activation == service.activation:
-            self._applier.apply(service, PhaseInput.LISTENING, f"listens on {peer}")
+            is_news = report.workload not in service.heard
+            service.heard[report.workload] = _address_of(report)
+            if service.phase is Phase.WAKING:
+                self._applier.apply(service, PhaseInput.LISTENING, f"listens on {peer}")
+            elif is_news:
+                self._applier.publish(service)
 
     def _hear_armed(self, peer: str, service: Service, report: Armed) -> None:
         if service.phase is Phase.DRAINING and report.activation == service.activation:
@@ -204,6 +226,7 @@ class Controller:
 
     def _hear_cold_start(self, peer: str, service: Service, report: ColdStart) -> None:
         self._note_request(service, idle_s=0.0)
+        self._journal.woke(service.key, report)
         outcome = _printable(report.outcome)
         log.info(
             "%s: cold start seen by %s: %s after %.1f ms, connections: %d",
@@ -222,7 +245,7 @@ class Controller:
         # Status is written in seconds, and a report's jitter must not look like a request.
         if service.latest_request is None or moment >= service.latest_request + 1.0:
             service.latest_request = moment
-            self._on_change()
+            self._on_change(service.key)
 
     # What the backend tells.
 
@@ -233,11 +256,13 @@ class Controller:
             return
         match event:
             case ServicePlaced():
-                service.frontends, service.endpoints = event.frontends, event.endpoints
+                service.frontends = event.frontends
+                service.place(event.endpoints, event.ready)
                 self._applier.publish(service)
+                self._on_change(key)
             case ReplicaFound():
                 self._adopt(service, event)
-            case _ if event.activation != service.replica:
+            case _ if event.activation not in (service.replica, None):
                 log.debug("%s: of an earlier replica: %s", key, event)
             case ReplicaStarted():
                 self._start(service, event)
@@ -245,6 +270,8 @@ class Controller:
                 self._applier.apply(service, PhaseInput.START_FAILED, event.reason)
             case ReplicaEnded():
                 self._applier.apply(service, PhaseInput.ENDED, f"the server {event.reason}")
+            case ReplicaReplaced():
+                self._applier.apply(service, PhaseInput.REPLACED, f"the server {event.reason}")
 
     def _start(self, service: Service, event: ReplicaStarted) -> None:
         woken_ns, spawned_ns = service.woken_ns, event.spawned_ns
@@ -252,11 +279,13 @@ class Controller:
         self._metrics.replica_started((spawned_ns - woken_ns) / 1e9)
 
     def _adopt(self, service: Service, event: ReplicaFound) -> None:
-        service.activation = max(service.activation, event.activation)
-        service.replica = event.activation
+        if service.phase is not Phase.COLD:
+            return
+        service.replica = service.activation + 1 if event.activation is None else event.activation
+        service.activation = max(service.activation, service.replica)
         at_ns = event.spawned_ns
         self._applier.started(service, woken_ns=at_ns, spawned_ns=at_ns)
-        self._applier.apply(service, PhaseInput.FOUND, "an earlier controller's server runs")
+        self._applier.apply(service, PhaseInput.FOUND, event.reason)
         if event.is_listening:
             self._applier.apply(service, PhaseInput.LISTENING, "and listens")
 
@@ -265,7 +294,9 @@ class Controller:
     def tick(self) -> None:
         """Look at every service that is not at rest. Call it each second."""
         for service in self.services.values():
-            is_at_rest = service.phase is Phase.COLD and not service.is_wake_waiting
+            is_at_rest = service.phase is Phase.COLD and not (
+                service.is_wake_waiting or service.manifest.spec.replicas
+            )
             if not is_at_rest and not self._is_closing:
                 self._look(service)
 
@@ -285,7 +316,8 @@ class Controller:
             phase=service.phase,
             phase_since=service.phase_since,
             idle_timeout_s=service.manifest.spec.idle_timeout_s,
-            activation_timeout_s=self._applier.activation_timeout_s,
+            replicas_min=service.manifest.spec.replicas,
+            activation_timeout_s=self._applier.activation_timeout_s(service),
             sights=self.fleet.sights(service.key, nodes, now=self._clock()),
             armed=service.armed,
             watched_since=self.fleet.watched_since(watchers),
@@ -296,6 +328,14 @@ class Controller:
 
 def _syn_to(wake: Wake) -> str:
     return f"SYN to {_printable(wake.address)}:{wake.port}"
+
+
+def _address_of(report: Listening) -> str:
+    """Where the workload is, as its node says; empty if that is no address."""
+    try:
+        return ip_address(report.address)
+    except ValueError:
+        return ""
 
 
 def _printable(words: str) -> str:

@@ -34,12 +34,13 @@ def decide(observed: Observed, *, now: float) -> Decision:
 
 
 def _cold(observed: Observed, now: float) -> Decision:
-    if not observed.is_wake_waiting:
+    if not observed.is_wake_waiting and not observed.replicas_min:
         return Decision(happened=None, reason="at zero")
     wait_s = observed.may_start_at - now
     if wait_s > 0:
         return Decision(happened=None, reason=f"failed before: starts again in {wait_s:.0f} s")
-    return Decision(happened=PhaseInput.WAKE, reason="a SYN has waited since the last failure")
+    asked = "spec.replicas" if observed.replicas_min else "a SYN has waited since the last failure"
+    return Decision(happened=PhaseInput.WAKE, reason=asked)
 
 
 def _waking(observed: Observed, now: float) -> Decision:
@@ -55,6 +56,8 @@ def _waking(observed: Observed, now: float) -> Decision:
 
 
 def _warm(observed: Observed, now: float) -> Decision:
+    if observed.replicas_min:
+        return Decision(happened=None, reason="kept up by spec.replicas")
     warm_s = now - observed.phase_since
     if warm_s < observed.idle_timeout_s:
         return Decision(happened=None, reason=f"warm for {warm_s:.0f} s")

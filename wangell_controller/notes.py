@@ -32,7 +32,7 @@ class Notes:
             if key in services:
                 services[key].latest_request = moment
 
-    def write_soon(self) -> None:
+    def write_soon(self, _key: str = "") -> None:
         """Something has changed."""
         if self._timer is None:
             self._timer = self._loop.call_later(WRITE_AFTER_S, self.write)

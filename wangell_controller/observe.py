@@ -25,6 +25,8 @@ class Observed:
     phase: Phase
     phase_since: float
     idle_timeout_s: float
+    replicas_min: int
+    "Replicas that run even while nobody calls"
     activation_timeout_s: float
     sights: Mapping[str, Sight | None]
     "By node, for every daemon that is expected; None: it has not reported lately"

@@ -29,6 +29,7 @@ class PhaseInput(enum.Enum):
     START_FAILED = "start failed"  # The backend could not start a replica.
     DEADLINE = "deadline"  # No LISTEN within the activation timeout.
     ENDED = "ended"  # The replica ended by itself.
+    REPLACED = "replaced"  # The replica ended, and the platform starts another in its place.
     CHANGED = "changed"  # Its manifest asks for another replica than the one that runs.
 
 
@@ -38,9 +39,11 @@ TRANSITIONS: Mapping[Phase, Mapping[PhaseInput, Phase]] = MappingProxyType({
     _P.COLD:     {_I.WAKE: _P.WAKING, _I.FOUND: _P.WAKING},
     _P.WAKING:   {_I.LISTENING: _P.WARM, _I.START_FAILED: _P.COLD, _I.DEADLINE: _P.COLD,
                   _I.ENDED: _P.COLD, _I.CHANGED: _P.COLD},
-    _P.WARM:     {_I.IDLE: _P.DRAINING, _I.ENDED: _P.COLD, _I.CHANGED: _P.COLD},
+    _P.WARM:     {_I.IDLE: _P.DRAINING, _I.ENDED: _P.COLD, _I.CHANGED: _P.COLD,
+                  _I.REPLACED: _P.WAKING},
     _P.DRAINING: {_I.ARMED_EMPTY: _P.COLD, _I.ARMED_BUSY: _P.WARM, _I.UNARMED: _P.WARM,
-                  _I.WAKE: _P.WARM, _I.ENDED: _P.COLD, _I.CHANGED: _P.COLD},
+                  _I.WAKE: _P.WARM, _I.ENDED: _P.COLD, _I.CHANGED: _P.COLD,
+                  _I.REPLACED: _P.WAKING},
 })  # fmt: skip
 
 # On the way to Cold, these leave a replica behind that has to be stopped.

@@ -1,7 +1,10 @@
 """One service as the controller keeps it, and the record that daemons get of it."""
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from wangell_controller.backends import Trouble
 from wangell_controller.decide import Decision
 from wangell_controller.model import WangellService
 from wangell_proto.vocabulary import Endpoint, Frontend, Phase, ServiceRecord, Started
@@ -17,13 +20,22 @@ class Service:
     phase_since: float
     "Seconds of the controller's monotonic clock"
     phase: Phase = Phase.COLD
+    reason: str = "declared"
+    "Why it is in this phase"
     activation: int = 0
     """Counts the times it was raised: from zero, or out of a drain. So every Wake and every Armed
     says by it which of them it belongs to; there is no order between messages on the link."""
     replica: int | None = None
     "The activation under which the replica was started that runs now"
     frontends: tuple[Frontend, ...] = ()
+    is_published: bool = False
+    "Daemons have a record of it"
     endpoints: tuple[Endpoint, ...] = ()
+    "All that there are, whether they listen yet or not"
+    ready: frozenset[str] = frozenset()
+    "Workloads of those that serve, as the backend knows"
+    heard: dict[str, str] = field(default_factory=dict)
+    "Workloads that a daemon heard listen, and the address it read there"
     woken_ns: int = 0
     "CLOCK_MONOTONIC: when the wake of this activation was read"
     started: Started | None = None
@@ -36,6 +48,8 @@ class Service:
     "Doubles with every failed start in a row"
     may_start_at: float = 0.0
     is_wake_waiting: bool = False
+    failure: Trouble | None = None
+    "Why the last activation failed; None: it did not"
     latest_request: float | None = None
     "When a caller's packet was last seen, in seconds since 1970"
     decision: Decision | None = None
@@ -49,7 +63,27 @@ class Service:
     @property
     def replicas(self) -> int:
         """How many were asked for."""
-        return 0 if self.phase is Phase.COLD else 1
+        return 0 if self.phase is Phase.COLD else max(1, self.manifest.spec.replicas)
+
+    def place(self, endpoints: Iterable[Endpoint], ready: frozenset[str]) -> None:
+        """Take the replicas that there are now; what was heard of the others is forgotten."""
+        self.endpoints, self.ready = tuple(endpoints), ready
+        there = {each.workload for each in self.endpoints}
+        self.heard = {each: address for each, address in self.heard.items() if each in there}
+
+    def _serving(self) -> tuple[Endpoint, ...]:
+        """Those that callers may be sent to; while none is, those that may come to listen.
+
+        So a replica that an update has just begun gets no caller, while its predecessor serves.
+        """
+        placed = tuple(
+            dataclasses.replace(each, address=each.address or self.heard.get(each.workload, ""))
+            for each in self.endpoints
+        )
+        if self.phase in (Phase.COLD, Phase.WAKING):
+            return placed
+        serving = self.ready | self.heard.keys()
+        return tuple(each for each in placed if each.workload in serving) or placed
 
     def record(self, *, activation_timeout_s: float) -> ServiceRecord:
         """Return what daemons need to know."""
@@ -57,7 +91,7 @@ class Service:
             phase=self.phase,
             frontends=self.frontends,
             target_port=self.manifest.spec.target_port,
-            endpoints=self.endpoints,
+            endpoints=self._serving(),
             activation=self.activation,
             activation_timeout_s=activation_timeout_s,
         )

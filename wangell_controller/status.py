@@ -87,7 +87,8 @@ class StatusFile:
 
 
 def _rendered(service: Service, status: Status) -> str:
-    manifest = service.manifest.model_dump(by_alias=True, exclude={"status"})
+    manifest = service.manifest.model_dump(by_alias=True, exclude={"status"}, exclude_unset=True)
+    manifest["metadata"]["namespace"] = service.manifest.metadata.namespace
     fields = status.model_dump(by_alias=True, exclude_none=True)
     if status.latest_request is not None:
         fields["latestRequest"] = rfc3339(status.latest_request)

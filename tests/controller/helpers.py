@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from wangell_controller.backends import ReplicaStarted, ServicePlaced, Tell
+from wangell_controller.backends import ReplicaStarted, ServicePlaced, Tell, Trouble
 from wangell_controller.controller import Controller
 from wangell_controller.metrics import Metrics
 from wangell_controller.model import WangellService
@@ -90,6 +90,8 @@ class HandBackend:
     spawned_ns: int | None = 5_000
     "Told within start(), as the local backend does; None: told later, as Kubernetes does"
     place: ServicePlaced = PLACE
+    replaces_image: bool = False
+    known_trouble: Trouble | None = None
 
     def declare(self, service: WangellService) -> None:
         self.tell(service.key, self.place)
@@ -101,6 +103,13 @@ class HandBackend:
         self.journal.append(f"start {activation}")
         if self.spawned_ns is not None:
             self.tell(key, ReplicaStarted(activation=activation, spawned_ns=self.spawned_ns))
+
+    def prepare_stop(self, key: str) -> None:
+        self.journal.append(f"prepare stop {key}")
+
+    def trouble(self, key: str) -> Trouble | None:
+        assert key == House.KEY
+        return self.known_trouble
 
     def stop(self, key: str) -> None:
         self.journal.append(f"stop {key}")
@@ -140,7 +149,8 @@ class House:
             self.controller.link_up(node)
         self.journal.clear()
 
-    def _count_change(self) -> None:
+    def _count_change(self, key: str) -> None:
+        assert key == self.KEY
         self.changes += 1
 
     @property

@@ -287,7 +287,7 @@ def test_idle_everywhere_drains_and_both_empty_stop_it(house: House) -> None:
     house.pass_idle_s(29)
     assert house.did() == []
     house.pass_idle_s(1)
-    assert house.did() == ["published draining"]
+    assert house.did() == [f"prepare stop {KEY}", "published draining"]
     house.armed("node1", 0)
     assert house.did() == [], "one is not every"
     house.armed("node2", 0)
@@ -491,10 +491,18 @@ def test_an_address_that_comes_later_publishes_the_record_then() -> None:
     house = House()
     house.link.table.clear()
     house.backend.place = ServicePlaced(frontends=(), endpoints=())
-    house.controller.declare({"default/new": service("new")})
-    assert "default/new" not in house.link.table
-    house.controller.tell("default/new", House().backend.place)
-    assert house.link.table["default/new"].phase is Phase.COLD
+    house.controller.declare({KEY: service(spec__port=81)})
+    assert KEY not in house.link.table
+    house.controller.tell(KEY, House().backend.place)
+    assert house.link.table[KEY].phase is Phase.COLD
+
+
+def test_an_address_that_goes_takes_the_record_along(house: House) -> None:
+    house.controller.tell(KEY, ServicePlaced(frontends=(), endpoints=()))
+    assert KEY not in house.link.table
+    assert house.did() == ["deleted"]
+    house.controller.tell(KEY, ServicePlaced(frontends=(), endpoints=()))
+    assert house.did() == [], "and takes it along once"
 
 
 def test_a_deleted_service_leaves_nothing(house: House) -> None:

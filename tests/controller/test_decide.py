@@ -25,6 +25,7 @@ def seen(phase: Phase, *, for_s: float = 1000.0, **changes: Any) -> Observed:
         phase=phase,
         phase_since=NOW - for_s,
         idle_timeout_s=IDLE_TIMEOUT_S,
+        replicas_min=0,
         activation_timeout_s=60.0,
         sights={"node1": sight(), "node2": sight()},
         armed={},
@@ -43,6 +44,22 @@ def stays(observed: Observed) -> Decision:
     decision = decided(observed)
     assert decision.happened is None
     return decision
+
+
+@pytest.mark.parametrize("phase", [Phase.WARM])
+def test_replicas_that_are_asked_for_stay_however_idle(phase: Phase) -> None:
+    assert stays(seen(phase, replicas_min=1)).reason == "kept up by spec.replicas"
+
+
+def test_replicas_that_are_asked_for_are_started_without_a_call() -> None:
+    decision = decided(seen(Phase.COLD, replicas_min=2))
+    assert decision == Decision(happened=PhaseInput.WAKE, reason="spec.replicas")
+
+
+def test_a_start_that_is_asked_for_and_fails_keeps_its_distance() -> None:
+    assert stays(seen(Phase.COLD, replicas_min=2, may_start_at=NOW + 4)).reason == (
+        "failed before: starts again in 4 s"
+    )
 
 
 # --- Warm -----------------------------------------------------------------------------------

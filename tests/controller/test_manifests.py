@@ -45,7 +45,9 @@ def test_the_published_manifest_is_read_whole() -> None:
 def test_what_was_read_is_written_back_the_same() -> None:
     service = WangellService.model_validate(manifest())
     moment = datetime(2024, 11, 16, 16, 29, 14, tzinfo=UTC)
-    assert service.model_dump(by_alias=True) == manifest(status__latestRequest=moment)
+    assert service.model_dump(by_alias=True, exclude_unset=True) == manifest(
+        status__latestRequest=moment
+    )
     assert rfc3339(moment) == "2024-11-16T16:29:14Z"
 
 
@@ -88,7 +90,26 @@ def test_a_timestamp_may_stand_without_quotes(tmp_path: Path) -> None:
         ("spec__port", "80", "spec.port: should be a valid integer, got '80'"),
         ("spec__port", True, "spec.port: should be a valid integer, got True"),
         ("spec__targetPort", ..., "spec.targetPort: missing; it is required"),
-        ("spec__replicas", 1, "spec.replicas: no such field (did you mean replicas?)"),
+        ("spec__replicsa", 1, "spec.replicsa: no such field (did you mean replicas?)"),
+        ("spec__replicas", -1, "spec.replicas: should be greater than or equal to 0, got -1"),
+        ("spec__replicas", 251, "spec.replicas: should be less than or equal to 250, got 251"),
+        ("spec__activationTimeout", 0, "spec.activationTimeout: should be greater than or equal"),
+        ("spec__activationTimeout", 3601, "spec.activationTimeout: should be less than or equal"),
+        ("spec__serviceType", "ExternalName", "spec.serviceType: should be 'LoadBalancer', "),
+        ("spec__loadBalancerClass", "a b", "spec.loadBalancerClass: should be a class such as"),
+        ("spec__env", [{"name": "A=B"}], "spec.env[0].name: should be the name of a variable"),
+        ("spec__env", [{"name": "A"}, {"name": "A"}], "spec.env: name 'A' is given twice"),
+        ("spec__env", [{"name": "A", "value": "1", "valueFrom": {}}],
+         "spec.env[0]: should have value or valueFrom, not both"),
+        ("spec__env", [{"name": "A", "value": 1}], "spec.env[0].value: should be a valid string"),
+        ("spec__command", "sh -c true", "spec.command: should be a valid list"),
+        ("spec__resources", {"limits": {"cpu": "much"}}, "spec.resources.limits.cpu"),
+        ("spec__imagePullPolicy", "Sometimes", "spec.imagePullPolicy: should be 'Always'"),
+        ("spec__imagePullSecrets", [{"name": "A_B"}], "spec.imagePullSecrets[0].name: should be"),
+        ("spec__serviceAccountName", "", "spec.serviceAccountName: String should have at least"),
+        ("spec__template", {"spec": []}, "spec.template.spec: should be a map of fields, got []"),
+        ("spec__template", {"metadata": {"labels": {"wangell.loutres.me/service": "x"}}},
+         "spec.template.metadata: the label wangell.loutres.me/service is the controller's own"),
         ("spec", ..., "spec: missing; it is required"),
         ("spec", 5, "spec: should be a map of fields, got 5"),
         ("status__latestRequest", 5, "status.latestRequest: should be a time such as"),

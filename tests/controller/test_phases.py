@@ -21,6 +21,7 @@ EXPECTED = {
     PhaseInput.START_FAILED: (None, COLD, None, None),
     PhaseInput.DEADLINE:     (None, COLD, None, None),
     PhaseInput.ENDED:        (None, COLD, COLD, COLD),
+    PhaseInput.REPLACED:     (None, None, WAKING, WAKING),
     PhaseInput.CHANGED:      (None, COLD, COLD, COLD),
 }  # fmt: skip
 PHASES = (COLD, WAKING, WARM, DRAINING)

@@ -18,9 +18,11 @@ __all__ = [
     "ReplicaEnded",
     "ReplicaFailed",
     "ReplicaFound",
+    "ReplicaReplaced",
     "ReplicaStarted",
     "ServicePlaced",
     "Tell",
+    "Trouble",
 ]
 
 
@@ -30,6 +32,8 @@ class ServicePlaced:
 
     frontends: tuple[Frontend, ...]
     endpoints: tuple[Endpoint, ...]
+    ready: frozenset[str] = frozenset()
+    "Workloads of those endpoints that are known to serve already"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,28 +57,58 @@ class ReplicaFailed:
 class ReplicaEnded:
     """A replica is no more, by itself or because it was stopped."""
 
-    activation: int
-    "Of its start"
+    activation: int | None
+    "Of its start; None: of whatever runs now"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaReplaced:
+    """The replica is no more, and the platform starts another in its place, unasked."""
+
+    activation: int | None
+    "Of its start; None: of whatever runs now"
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaFound:
-    """A replica runs that an earlier controller started."""
+    """A replica runs, or starts, that this controller has not started."""
 
-    activation: int
+    activation: int | None
+    "Of its start by an earlier controller; None: it counts as a new one"
     spawned_ns: int
     is_listening: bool
     "Whether its server listens already"
+    reason: str = "an earlier controller's server runs"
 
 
-BackendEvent = ServicePlaced | ReplicaStarted | ReplicaFailed | ReplicaEnded | ReplicaFound
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What keeps a replica from coming up."""
+
+    reason: str
+    "In one word, the platform's own where it has one: `ImagePullBackOff`"
+    message: str
+    "For people"
+
+    def __str__(self) -> str:
+        """Both, for a log."""
+        return f"{self.reason}: {self.message}"
+
+
+BackendEvent = (
+    ServicePlaced | ReplicaStarted | ReplicaFailed | ReplicaEnded | ReplicaReplaced | ReplicaFound
+)
 # Called with the service's key, `namespace/name`.
 Tell = Callable[[str, BackendEvent], None]
 
 
 class Backend(Protocol):
     """Starts and stops replicas. Keys are `namespace/name`."""
+
+    replaces_image: bool
+    "A declared change of what runs reaches a running replica without an end of the service"
 
     @property
     def nodes(self) -> frozenset[str]:
@@ -93,8 +127,14 @@ class Backend(Protocol):
         replica runs already it tells of that one.
         """
 
+    def prepare_stop(self, key: str) -> None:
+        """A drain begins: a stop() after it must not stop what another raises from now on."""
+
     def stop(self, key: str) -> None:
         """Begin to stop the replica. Tells ReplicaEnded; a start() meanwhile is not lost."""
 
+    def trouble(self, key: str) -> Trouble | None:
+        """Return what is known to keep the replica from coming up."""
+
     async def aclose(self) -> None:
-        """Stop every replica and wait for their ends."""
+        """Leave; what runs is stopped where it would be nobody's otherwise."""

@@ -15,6 +15,7 @@ from wangell_controller.backends import (
     ReplicaFound,
     ReplicaStarted,
     Tell,
+    Trouble,
 )
 from wangell_controller.backends.local.adopt import Found, find_replicas, is_listening
 from wangell_controller.backends.local.launch import Launch
@@ -41,6 +42,8 @@ class _Slot:
 
 class LocalBackend:
     """Processes in network namespaces. One event loop, one thread, root."""
+
+    replaces_image = False
 
     def __init__(
         self,
@@ -113,6 +116,12 @@ class LocalBackend:
         else:
             spawned_ns = slot.replica.spawned_ns
             self._tell(key, ReplicaStarted(activation=activation, spawned_ns=spawned_ns))
+
+    def prepare_stop(self, key: str) -> None:
+        """Nobody else starts servers here."""
+
+    def trouble(self, key: str) -> Trouble | None:
+        """What a process has to say is in its log."""
 
     def stop(self, key: str) -> None:
         """Send SIGTERM now, and SIGKILL after the grace time."""

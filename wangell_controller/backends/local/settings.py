@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from wangell_controller.model import IpAddress
+from wangell_controller.model.forms import IpAddress
 
 __all__ = ["SERVICES_MAX", "LocalService", "LocalSettings"]
 
