@@ -29,7 +29,7 @@ contracts: setup ## import-linter: which way imports may point
 	$(BIN)/lint-imports
 
 unit: setup ## Unit and property tests: no root, no kernel
-	$(BIN)/pytest tests/proto tests/vocabulary tests/daemon
+	$(BIN)/pytest tests/repo tests/proto tests/vocabulary tests/daemon
 
 kernel: setup ## BPF in the real kernel, real processes, whole cold starts in network namespaces
 	$(ROOT) $(BIN)/pytest tests/controller tests/kernel tests/lab
