@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Both install what is missing first.
 SHELL := /bin/bash
-ROOT  := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+ROOT  := scripts/as-root
 BIN   := .venv/bin
 # A proxy in the environment must not see the lab's addresses.
 export no_proxy := *
