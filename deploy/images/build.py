@@ -1,6 +1,4 @@
-"""The catalogue of images, and the command that builds them: `python -m deploy.images.build
---help`.
-"""
+"""The catalogue of images, and the command that builds them."""
 
 import argparse
 import os
@@ -19,8 +17,7 @@ PAUSE = "wangell.local/pause:1"
 HELLOWORLD = "registry.loutres.me/helloworld-go:latest"
 CONTROLLER = "registry.loutres.me/wangell-controller:dev"
 DAEMON = "registry.loutres.me/wangell-daemon:dev"
-# The conventional "nonroot", as in distroless images: no passwd entry, no home, no file of the
-# image is its own.
+# The "nonroot" of distroless images: no home, and no file of the image is its own.
 NONROOT = "65532"
 
 Progress = Callable[[str], None]

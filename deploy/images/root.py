@@ -1,5 +1,4 @@
-"""A Debian root tree as a layer: what `FROM debian:bookworm-slim` and `RUN apt-get install` give in
-a Dockerfile.
+"""A Debian root tree as a layer: what a Dockerfile has from debian:bookworm-slim and apt-get.
 
 Made by debootstrap once, kept in the cache as a tar, keyed by what went into it.
 """
@@ -17,8 +16,7 @@ from deploy.images.tools import cache_dir, find, locked, require
 
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
-# What debian:bookworm-slim leaves out too, and the package lists: a third of the tree, read by
-# nobody.
+# What debian:bookworm-slim leaves out too, and the package lists: nobody reads them here.
 PRUNED = (
     "usr/share/doc",
     "usr/share/info",
@@ -52,14 +50,12 @@ def _key(packages: Sequence[str]) -> str:
 def _scratch() -> Iterator[Path]:
     """A directory beside the cache's tars, so that the result moves there by a rename."""
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="scratch-") as name:
-        # debootstrap's tree carries the mode of its top over to the image's /.
         yield Path(name)
 
 
 def _debootstrap(root: Path, packages: Sequence[str]) -> None:
     require("debootstrap", "unshare")
-    # In a mount namespace of its own: what debootstrap mounts inside the root ends with it, killed
-    # or not.
+    # In a mount namespace of its own: what debootstrap mounts ends with it, killed or not.
     command = [str(find("unshare")), "--mount", str(find("debootstrap")), "--variant=minbase"]
     command += [f"--include={','.join(packages)}", SUITE, str(root), MIRROR]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

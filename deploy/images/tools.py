@@ -1,6 +1,4 @@
-"""What every build needs: the programs, by name and Debian package; the cache; a lock; the Go tool
-chain.
-"""
+"""What every build needs: programs and their Debian packages, the cache, a lock, Go."""
 
 import contextlib
 import fcntl
@@ -32,10 +30,10 @@ APT_PACKAGES = {
     "runc": "runc",
     "sysctl": "procps",
     "tcpdump": "tcpdump",
+    "unshare": "util-linux",
 }
 
-# Kubernetes 1.36 asks for Go 1.26; built with 1.27 it compiles, but OpenAPI v2 and `kubectl apply`
-# break.
+# Kubernetes 1.36 asks for 1.26. With 1.27 it compiles, but OpenAPI v2 and `kubectl apply` break.
 GO_SERIES = "1.26"
 GO_RELEASE = "1.26.6"
 
@@ -106,8 +104,7 @@ def go_version() -> str:
 
 def go_environment() -> dict[str, str]:
     """The environment of a static Go build; Go itself fetches the tool chain it names."""
-    # -buildvcs=false: the commit of our tree says nothing about these binaries, and git refuses to
-    # tell it under sudo.
+    # -buildvcs=false: under sudo git refuses to tell the commit, and it would be ours, not theirs.
     return os.environ | {
         "CGO_ENABLED": "0",
         "GOFLAGS": "-buildvcs=false -trimpath",

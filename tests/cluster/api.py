@@ -1,6 +1,4 @@
-"""One kept-alive connection to the API server, for calls whose time matters: kubectl takes 60 ms to
-start.
-"""
+"""One kept-alive connection to the API server, for calls whose time matters."""
 
 import http.client
 import json

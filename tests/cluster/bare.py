@@ -1,5 +1,4 @@
-"""What Kubernetes takes by itself: from the call that scales a Deployment 0 -> 1 to its server's
-listen().
+"""What Kubernetes takes by itself, from the call that scales a Deployment 0 -> 1 to listen().
 
 Nothing of Wangell takes part. The call is one PATCH of /scale on a connection that is open already;
 the end is

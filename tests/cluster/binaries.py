@@ -1,6 +1,4 @@
-"""Kubernetes, etcd, kustomize and CoreDNS, built from Go's module proxy once and kept outside the
-tree.
-"""
+"""Kubernetes, etcd, kustomize and CoreDNS: built from Go modules once, kept outside the tree."""
 
 import hashlib
 import os
@@ -23,8 +21,7 @@ COMPONENTS = (
     "kubectl",
     "kubelet",
 )
-# kustomize 5.8.3 wants Go 1.27. CoreDNS in a module of its own: in ours it would raise what
-# Kubernetes pins.
+# kustomize 5.8.3 wants Go 1.27. CoreDNS is no import of ours: it would raise what Kubernetes pins.
 TOOLS = {
     "kustomize": "sigs.k8s.io/kustomize/kustomize/v5@v5.8.2",
     "coredns": "github.com/coredns/coredns@v1.14.3",

@@ -1,5 +1,4 @@
-"""Cgroups as the harness's memory of what it started: a process can leave its parent, not its
-cgroup.
+"""Cgroups as the memory of what was started: a process can leave its parent, not its cgroup.
 
 A pid in a file may be another process by the time it is read; a member of our cgroup is ours.
 """
@@ -35,16 +34,18 @@ class Hierarchy:
 
 def hierarchies() -> list[Hierarchy]:
     """Every hierarchy: one on v2, one for each controller on v1, all of them on a hybrid."""
-    found = []
+    found = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         mount, _, source = line.partition(" - ")
         kind, _, super_options = source.split(" ", 2)
         if kind in {"cgroup", "cgroup2"}:
             options = [word for word in super_options.split(",") if _identifies(word)]
-            found.append(
-                Hierarchy(mount_point=Path(mount.split()[4]), kind=kind, options=",".join(options))
+            mount_point = Path(mount.split()[4])
+            # A machine in a container may have one mounted over another: the last is what is seen.
+            found[mount_point] = Hierarchy(
+                mount_point=mount_point, kind=kind, options=",".join(options)
             )
-    return found
+    return list(found.values())
 
 
 def _identifies(option: str) -> bool:

@@ -1,6 +1,4 @@
-"""The caller outside the cluster: curl, sockets whose times a test takes itself, and captures on
-its link.
-"""
+"""The caller outside the cluster: curl, connections to time, captures on its link."""
 
 import contextlib
 import itertools
@@ -12,8 +10,7 @@ from pathlib import Path
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.network import INTERFACE
 
-# The tests' own bound for a request; a wake takes 0.2 s, and a client's second retry comes after 3
-# s.
+# A wake takes 0.2 s; a caller that waits this long has been forgotten.
 REQUEST_TIMEOUT_S = 30.0
 SYN = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn"
 

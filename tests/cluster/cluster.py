@@ -65,9 +65,8 @@ class Cluster(Kubernetes):
     ) -> Self:
         """A cluster whose nodes are Ready: 7 s, and 7 minutes more the first time on a machine.
 
-        Raises MissingToolError for a program that is not there, RuntimeError with the end of its
-        log for a
-        component that does not come up; both leave nothing behind.
+        Raises MissingToolError for a program that is not there, and RuntimeError with the end of
+        its log for a component that does not come up. Both leave nothing behind.
         """
         _check_machine()
         binaries_directory = binaries.build(progress)

@@ -1,6 +1,4 @@
-"""etcd, the API server, its controllers, the scheduler, and DNS: outside the nodes, as a managed
-cluster has them.
-"""
+"""etcd, the API server, its controllers, the scheduler and DNS: on no node of the cluster."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""What a test says to any Kubernetes: kubectl, apply, wait. The same for our cluster and for a
-given one.
-"""
+"""What a test says to any Kubernetes, ours or a given one: kubectl, apply, wait."""
 
 import json
 import subprocess

@@ -1,5 +1,4 @@
-"""When a container's server listens: the kernel's own event, on the clock that time.monotonic()
-reads.
+"""When a container's server listens: the kernel's event, on time.monotonic()'s clock.
 
 The API's timestamps have whole seconds, and a watch sees a pod Ready some 10 ms after its server
 listens.

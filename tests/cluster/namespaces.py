@@ -1,9 +1,6 @@
-"""Namespaces held open by one sleeping process, and entered with nsenter. They have no name: they
-end with it.
-"""
+"""Namespaces, held open by one sleeping process and entered with nsenter; they end with it."""
 
 import ctypes
-import os
 import socket
 import subprocess
 import threading
@@ -11,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.cgroups import Cgroup
-from tests.cluster.process import JOIN, Process
+from tests.cluster.process import JOIN, Process, environment
 
-# A command inside that takes longer hangs; none here does more than set an address or import an
-# image.
+# A command that takes longer hangs: none does more than set an address or import an image.
 COMMAND_TIMEOUT_S = 120.0
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 
@@ -22,9 +18,8 @@ CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 class Namespaces:
     """A network namespace, and for a node a mount, UTS and cgroup namespace too.
 
-    Never a PID namespace: BPF reports pids as the machine counts them, and a daemon that looks them
-    up
-    in its /proc must find them there, as it does on a node.
+    Never a PID namespace: BPF reports pids as the machine counts them, and a daemon must find
+    them in its /proc, as it does on a node.
     """
 
     def __init__(
@@ -36,7 +31,7 @@ class Namespaces:
         self._log_directory = log_directory
         self._holder = subprocess.Popen(
             self._hold_command(),
-            env=self._environment(),
+            env=environment(self.cgroup),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -48,15 +43,12 @@ class Namespaces:
                 raise RuntimeError(f"cannot make namespaces ({', '.join(kinds)}) for {name}")
         self.run("ip", "link", "set", "lo", "up")
 
-    def _environment(self) -> dict[str, str]:
-        return os.environ | {"CGROUP_PROCS": " ".join(map(str, self.cgroup.procs_files))}
-
     def _hold_command(self) -> list[str]:
         flags = [f"--{kind}" for kind in self._kinds]
         if "mount" in self._kinds:
             # Mounts of the machine still come in; ours never go out.
             flags += ["--propagation", "slave"]
-        hold = ["unshare", *flags, "sh", "-c", "echo held; exec sleep infinity >/dev/null"]
+        hold = ["unshare", *flags, "sh", "-c", "echo held; exec sleep infinity >/dev/null 2>&1"]
         return ["sh", "-c", JOIN, f"{self.name}-namespaces", *hold]
 
     @property
@@ -70,28 +62,20 @@ class Namespaces:
         return Path(f"/proc/{self.pid}/ns/net")
 
     @property
-    def root(self) -> Path:
-        """The file system as it is seen inside."""
-        return Path(f"/proc/{self.pid}/root")
-
-    @property
     def enter(self) -> list[str]:
         """The words before a command that is to run inside."""
         return ["nsenter", "--target", str(self.pid), *(f"--{kind}" for kind in self._kinds)]
 
-    def run(
-        self, *command: str | Path, text: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
-    ) -> str:
+    def run(self, *command: str | Path) -> str:
         """Run a command inside and return what it prints; RuntimeError with what it says."""
         words = [str(word) for word in command]
         done = subprocess.run(
             ["sh", "-c", JOIN, words[0], *self.enter, *words],
-            env=self._environment(),
-            input=text,
-            stdin=subprocess.DEVNULL if text is None else None,
+            env=environment(self.cgroup),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
         if done.returncode:
@@ -104,7 +88,7 @@ class Namespaces:
         """A process inside whose messages the caller reads, and which the caller ends."""
         return subprocess.Popen(
             ["sh", "-c", JOIN, command[0], *self.enter, *command],
-            env=self._environment(),
+            env=environment(self.cgroup),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -115,7 +99,7 @@ class Namespaces:
         name: str,
         command: Sequence[str | Path],
         *,
-        environment: dict[str, str] | None = None,
+        variables: dict[str, str] | None = None,
     ) -> Process:
         """A process to start inside; its log goes beside the others."""
         return Process(
@@ -124,7 +108,7 @@ class Namespaces:
             cgroup=self.cgroup,
             enter=self.enter,
             log=self._log_directory / f"{name}.log",
-            environment=environment,
+            variables=variables,
         )
 
     def open_socket(
@@ -140,8 +124,7 @@ class Namespaces:
                 _setns(netns.fileno())
                 made.append(socket.socket(family, kind))
 
-        # Only the thread enters, so the test's own never leaves its namespace, not even when this
-        # fails.
+        # Only this thread enters: the test's own never leaves its namespace, not even in failure.
         thread = threading.Thread(target=make)
         thread.start()
         thread.join()

@@ -1,6 +1,4 @@
-"""A node: namespaces that look like a machine's from inside, and containerd, kubelet and kube-proxy
-in them.
-"""
+"""A node: namespaces that look like a machine from inside, with containerd, kubelet, kube-proxy."""
 
 from pathlib import Path
 
@@ -62,9 +60,11 @@ class Node:
         """Run a command on the node and return what it prints."""
         return self.namespaces.run(*command)
 
-    def process(self, name: str, *command: str | Path) -> Process:
+    def process(
+        self, name: str, *command: str | Path, variables: dict[str, str] | None = None
+    ) -> Process:
         """A process to start on the node beside kubelet: MetalLB's speaker, for one."""
-        return self.namespaces.process(f"{self.name}-{name}", command)
+        return self.namespaces.process(f"{self.name}-{name}", command, variables=variables)
 
     def import_image(self, archive: Path) -> None:
         """Give the node an image, as if it had pulled it."""
@@ -99,7 +99,7 @@ class Node:
         return True
 
     def _create_namespaces(self, cgroup: Cgroup) -> Namespaces:
-        """The cgroup namespace begins where the holder is when it unshares; then it moves one down.
+        """The cgroup namespace begins where the holder unshares it; then the holder moves down.
 
         kubelet hands the controllers on to /kubepods, and cgroup v2 allows that only to a cgroup
         without processes.
@@ -121,8 +121,7 @@ class Node:
     def _mount(self) -> None:
         mount = ("mount", "--no-mtab")
         run = self.namespaces.run
-        # A fresh sysfs shows this network namespace's devices; cgroups as this cgroup namespace has
-        # them.
+        # A fresh sysfs has this network namespace's devices, and room for this one's cgroups.
         run("umount", "--recursive", "--lazy", "/sys")
         run(*mount, "-t", "sysfs", "sysfs", "/sys")
         for kind, where in (("bpf", "/sys/fs/bpf"), ("tracefs", "/sys/kernel/tracing")):
@@ -136,8 +135,7 @@ class Node:
             copy = self.directory / "sysctl" / name.replace("/", ".")
             copy.write_text(Path("/proc/sys", name).read_text())
             run(*mount, "--bind", copy, Path("/proc/sys", name))
-        # Pods' volumes may ask for mounts to be passed on, which containerd grants for shared ones
-        # only.
+        # Volumes may ask for their mounts to be passed on, and containerd wants them shared for it.
         run("mount", "--make-rshared", "/")
 
     def _mount_cgroups(self) -> None:

@@ -1,6 +1,4 @@
-"""The cluster's certificates and kubeconfigs: an authority that lives as long as the cluster, and
-what it signs.
-"""
+"""The cluster's certificates and kubeconfigs, by an authority that lives as long as it does."""
 
 import base64
 import datetime
@@ -141,8 +139,7 @@ def create(directory: Path, *, server: str, service: str, nodes: Mapping[str, st
     components = ("kube-controller-manager", "kube-scheduler", "kube-proxy")
     for component in components:
         authority.issue(component, f"system:{component}")
-    # CoreDNS runs outside the cluster's pods here, with the rights that its ClusterRole would give
-    # it.
+    # CoreDNS runs in no pod here, and has a certificate in place of its ServiceAccount.
     authority.issue("coredns", "system:coredns")
     for node, address in nodes.items():
         authority.issue(

@@ -1,6 +1,4 @@
-"""One long-lived process of the cluster: in its cgroup and namespaces, with a log, ended by its
-pidfd.
-"""
+"""One long-lived process of the cluster: in its cgroup and namespaces, with a log."""
 
 import os
 import select
@@ -10,16 +8,21 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.images.tools import SEARCH_PATH
 from tests.cluster.cgroups import Cgroup
 
-# The shell joins the cgroups before it becomes the command, so nothing is ever started outside
-# them.
+# The shell joins the cgroups before it becomes the command: nothing is ever outside them.
 JOIN = (
     'for file in $CGROUP_PROCS; do echo 0 > "$file" || exit 1; done; unset CGROUP_PROCS; exec "$@"'
 )
-# A component that is asked to stop and does not is not worth waiting for: its disk goes with the
-# cluster.
+# A component that does not stop when asked is killed: what it would still write is not kept.
 STOP_TIMEOUT_S = 10.0
+
+
+def environment(cgroup: Cgroup) -> dict[str, str]:
+    """What JOIN needs, beside what this process has."""
+    files = " ".join(str(file) for file in cgroup.procs_files)
+    return os.environ | {"PATH": SEARCH_PATH, "CGROUP_PROCS": files}
 
 
 class Process:
@@ -33,13 +36,13 @@ class Process:
         cgroup: Cgroup,
         enter: Sequence[str],
         log: Path,
-        environment: dict[str, str] | None = None,
+        variables: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         self.log = log
         self._command = [*enter, *(str(word) for word in command)]
         self._cgroup = cgroup
-        self._environment = environment or {}
+        self._variables = variables or {}
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -86,17 +89,16 @@ class Process:
 
     def last_lines(self, count: int) -> list[str]:
         """The end of its log."""
-        return (
-            self.log.read_text(errors="replace").splitlines()[-count:] if self.log.exists() else []
-        )
+        if not self.log.exists():
+            return []
+        return self.log.read_text(errors="replace").splitlines()[-count:]
 
     def _spawn(self, more: dict[str, str]) -> None:
         assert self._popen is None, f"{self.name} is running already"
-        procs_files = " ".join(str(file) for file in self._cgroup.procs_files)
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 ["sh", "-c", JOIN, self.name, *self._command],
-                env=os.environ | {"CGROUP_PROCS": procs_files} | self._environment | more,
+                env=environment(self._cgroup) | self._variables | more,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

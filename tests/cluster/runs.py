@@ -1,6 +1,4 @@
-"""Which clusters there are on this machine, whose they are, and how what a dead harness left is
-removed.
-"""
+"""Which clusters there are on this machine, whose they are, and how those of the dead go."""
 
 import os
 import secrets
@@ -11,8 +9,7 @@ from pathlib import Path
 from deploy.images.tools import locked
 from tests.cluster.cgroups import Cgroup
 
-# On disk: overlayfs wants a file system below it that tmpfs may not be, and images take hundreds of
-# MB.
+# On disk: a node's images take hundreds of MB, and overlayfs wants more than some tmpfs can do.
 RUNS = Path("/var/tmp/wangell-cluster")
 CGROUP_PREFIX = "wangell-cluster-"
 TRACING = Path("/sys/kernel/tracing/instances")
@@ -44,35 +41,46 @@ class Run:
     @property
     def abandoned(self) -> bool:
         """Whether nobody will end it: its owner died, or the machine has been started anew."""
-        if not self._owner.exists():
+        boot, _, owner = self._owner.partition(" ")
+        if boot != _boot_id():
             return True
-        boot, _, owner = self._owner.read_text().partition(" ")
-        return boot != _boot_id() or (
-            owner != DETACHED and owner != _identity(int(owner.split()[0]))
-        )
+        return owner != DETACHED and owner != _identity(int(owner.split()[0]))
 
     @property
     def detached(self) -> bool:
         """Whether it outlives who started it."""
-        return self._owner.exists() and self._owner.read_text().endswith(DETACHED)
+        return self._owner.endswith(DETACHED)
 
     @property
-    def _owner(self) -> Path:
-        return self.directory / "owner"
+    def _owner(self) -> str:
+        """Boot id, pid and start time, or nothing for one that is half removed."""
+        try:
+            return (self.directory / "owner").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def own(self, who: str) -> None:
+        """Write down whose it is in this boot."""
+        (self.directory / "owner").write_text(f"{_boot_id()} {who}")
 
     def detach(self) -> None:
         """Let it outlive this process: from now on only `down` ends it."""
-        self._owner.write_text(f"{_boot_id()} {DETACHED}")
+        self.own(DETACHED)
 
     def remove(self) -> None:
         """End its processes, and with them mounts, links and namespaces; then cgroups and files."""
+        # The lock: two of us never remove, or half make, the same one.
+        with locked(RUNS / "lock"):
+            self._remove()
+
+    def _remove(self) -> None:
+        if not self.directory.exists():
+            return  # another was faster: everything of a run goes before its directory
         self.cgroup.kill()
         self.cgroup.remove()
         if self.tracing.exists():
             self.tracing.rmdir()
-        # Last: while the directory is there, whoever comes next tries again.
-        if self.directory.exists():
-            shutil.rmtree(self.directory)
+        shutil.rmtree(self.directory)
 
 
 def create() -> Run:
@@ -80,10 +88,10 @@ def create() -> Run:
     with locked(RUNS / "lock"):
         for run in found():
             if run.abandoned:
-                run.remove()
+                run._remove()
         run = Run(id=secrets.token_hex(2))
         run.directory.mkdir(mode=0o711)
-        run._owner.write_text(f"{_boot_id()} {_identity(os.getpid())}")
+        run.own(f"{_identity(os.getpid())}")
         (run.directory / "log").mkdir()
         return run
 

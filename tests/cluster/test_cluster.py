@@ -1,6 +1,4 @@
-"""The harness's cluster is a Kubernetes: nodes, Services in both kube-proxy modes, DNS, times, a
-client outside.
-"""
+"""The harness's cluster is a Kubernetes: nodes, Services, DNS, times, a client outside."""
 
 import contextlib
 import json
@@ -19,8 +17,7 @@ from tests.cluster.waiting import until
 
 HELLO = Path(__file__).parent / "manifests/hello.yaml"
 ADDRESS = "10.200.1.7"
-# The first test pays for the cluster; the first on a machine builds Kubernetes, if nobody did
-# before.
+# The first test pays for the cluster, and on a new machine for building Kubernetes.
 pytestmark = pytest.mark.timeout(900)
 
 

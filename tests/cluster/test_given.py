@@ -1,6 +1,4 @@
-"""With KUBECONFIG set the same fixtures run against that cluster: here ours, given as if it were
-another's.
-"""
+"""With KUBECONFIG set the same fixtures run there: here on ours, as if it were another's."""
 
 import os
 import subprocess

@@ -1,6 +1,4 @@
-"""The images: archives that are what they say, Dockerfiles that describe the same, and pods that
-run them.
-"""
+"""The images: archives, the Dockerfiles that describe the same, pods that run them."""
 
 import functools
 import hashlib

@@ -1,7 +1,7 @@
-"""After a cluster nothing of it is left on the machine: not after stop(), and not after kill -9 and
-another start.
-"""
+"""Nothing of a cluster is left on the machine: not after stop(), not after kill -9."""
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ import pytest
 
 from deploy.images.build import build as build_image
 from tests.cluster import runs
-from tests.cluster.cgroups import Cgroup, hierarchies
+from tests.cluster.cgroups import Cgroup
 from tests.cluster.cluster import Cluster
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.test_cluster import HELLO
@@ -32,14 +32,11 @@ with cluster.listens(port=8080):
 
 @dataclass(frozen=True)
 class Machine:
-    """What a cluster could leave."""
+    """What a cluster could leave outside its own directory, cgroups and tracing instance."""
 
     mounts: frozenset[str]
     links: frozenset[str]
     network_namespaces: frozenset[str]
-    cgroups: frozenset[str]
-    tracing: frozenset[str]
-    runs: frozenset[str]
     containerd: frozenset[str]
     sysctls: tuple[str, ...]
 
@@ -50,17 +47,25 @@ def look() -> Machine:
         mounts=others(line.split(" ", 3)[3] for line in mounts),
         links=others(path.name for path in Path("/sys/class/net").iterdir()),
         network_namespaces=names(Path("/run/netns")),
-        cgroups=frozenset(
-            str(path) for one in hierarchies() for path in one.mount_point.glob("wangell-cluster-*")
-        ),
-        tracing=names(runs.TRACING),
-        runs=names(runs.RUNS),
         containerd=names(Path("/run/containerd")) | names(Path("/var/lib/containerd")),
         sysctls=tuple(
             Path("/proc/sys", name).read_text()
             for name in ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory")
         ),
     )
+
+
+def places(run_id: str) -> list[Path]:
+    """What is left of one run, by its name; other clusters of this machine may come and go."""
+    run = runs.Run(id=run_id)
+    every = [run.directory, run.tracing, *run.cgroup.directories]
+    return [place for place in every if place.exists()]
+
+
+def our_runs() -> list[str]:
+    """The runs that belong to this process."""
+    owners = {run.id: (run.directory / "owner").read_text().split() for run in runs.found()}
+    return [name for name, words in owners.items() if words[1:2] == [str(os.getpid())]]
 
 
 def names(directory: Path) -> frozenset[str]:
@@ -94,7 +99,11 @@ def test_after_stop_nothing_is_left() -> None:
         # Components, shims, sandboxes, servers, and the holders of namespaces.
         assert len(pids) > 20
 
+        assert cluster.id in our_runs()
+        assert len(places(cluster.id)) >= 2
+
     assert [pid for pid in pids if alive(pid)] == []
+    assert places(cluster.id) == []
     assert look() == before
 
 
@@ -111,9 +120,12 @@ def test_what_a_killed_harness_left_the_next_start_removes() -> None:
             harness.kill()
     assert any(alive(pid) for pid in pids), "a harness that dies does not take its cluster along"
 
+    assert runs.Run(id=left).abandoned
+
     with Cluster.start() as cluster:
+        assert cluster.id != left
         assert [pid for pid in pids if alive(pid)] == []
-        assert {run.id for run in runs.found()} - before.runs == {cluster.id}
+        assert places(left) == []
 
     assert look() == before
 
@@ -130,10 +142,36 @@ def test_a_start_leaves_the_clusters_of_the_living_alone() -> None:
 def test_a_start_that_fails_leaves_nothing_and_shows_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = look()
+    before, runs_before = look(), our_runs()
     monkeypatch.setattr(ControlPlane, "_api_server_flags", lambda _: ["--nonsense"])
 
     with pytest.raises(RuntimeError, match=r"(?s)kube-apiserver ended.*unknown flag: --nonsense"):
         Cluster.start()
 
+    assert our_runs() == runs_before
+    assert look() == before
+
+
+def test_up_gives_a_cluster_that_outlives_it_and_down_ends_it() -> None:
+    before = look()
+    main = [sys.executable, "-m", "tests.cluster"]
+
+    printed = subprocess.run([*main, "up"], capture_output=True, text=True, check=True).stdout
+    left = re.findall(r"down (\w+)", printed)[0]
+    directory = runs.RUNS / left
+    try:
+        nodes = subprocess.check_output([directory / "kubectl", "get", "nodes"], text=True)
+        entered = subprocess.check_output([directory / "enter", "node2", "hostname"], text=True)
+        refused = subprocess.run([directory / "enter", "node3"], capture_output=True, check=False)
+        status = subprocess.check_output([*main, "status"], text=True)
+    finally:
+        subprocess.run([*main, "down", left], check=True)
+
+    assert f"{directory}/kubectl get nodes" in printed
+    assert nodes.count(" Ready ") == 2
+    assert entered == "node2\n"
+    assert refused.returncode == 2
+    assert b"node1 | node2" in refused.stderr
+    assert f"{left}  up:" in status
+    assert places(left) == []
     assert look() == before

@@ -1,6 +1,4 @@
-"""The harness's parts that need no cluster: configuration, runs, cgroups, processes, tools, the
-command line.
-"""
+"""The harness's parts that need no cluster."""
 
 import os
 import subprocess
@@ -163,6 +161,7 @@ def test_a_cgroup_without_a_run_s_directory_is_nobody_s_to_end(
     monkeypatch.setattr(runs, "CGROUP_PREFIX", "wl-test-")
     subject = process(cgroup, tmp_path, "sleep", "600")
     subject.start()
+    until(lambda: subject.pid in cgroup.pids(), "the process", timeout_s=5)
 
     runs.create().remove()
 
