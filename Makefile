@@ -6,7 +6,7 @@ BIN   := .venv/bin
 export no_proxy := *
 export NO_PROXY := *
 
-.PHONY: help demo test setup lint types contracts unit kernel clean
+.PHONY: help demo test setup lint types contracts unit kernel e2e cluster-setup cluster-up cluster-down clean
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -33,6 +33,19 @@ unit: setup ## Unit and property tests: no root, no kernel
 
 kernel: setup ## BPF in the real kernel, real processes, whole cold starts in network namespaces
 	$(ROOT) $(BIN)/pytest tests/controller tests/kernel tests/lab
+
+e2e: cluster-setup ## A real two-node Kubernetes: the harness and all that runs on it (first: 10 minutes to build)
+	$(ROOT) $(BIN)/python -m tests.cluster build
+	$(ROOT) $(BIN)/pytest -p tests.cluster.fixtures -o timeout=900 tests/cluster $(wildcard tests/e2e)
+
+cluster-setup: setup
+	@$(ROOT) scripts/setup cluster
+
+cluster-up: cluster-setup ## Keep a two-node Kubernetes up, and say how to use it (KUBE_PROXY=nftables)
+	$(ROOT) $(BIN)/python -m tests.cluster up --image controller --image daemon $(if $(KUBE_PROXY),--kube-proxy $(KUBE_PROXY))
+
+cluster-down: ## End it
+	$(ROOT) $(BIN)/python -m tests.cluster down
 
 clean: ## Remove .venv, out/ and caches
 	rm -rf .venv out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
