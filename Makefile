@@ -8,7 +8,7 @@ export NO_PROXY := *
 
 .PHONY: help demo test setup lint types contracts unit kernel e2e cluster-setup cluster-up cluster-down clean
 help: ## Say what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
 
 demo: setup ## Wake a service at zero with a real SYN, and show how long each step took (RUNS=n)
 	$(ROOT) $(BIN)/wangell-lab demo $(if $(RUNS),--runs $(RUNS)) --json out/demo.json --plot out/demo.png
