@@ -49,10 +49,10 @@ class Settings:
 
 def parse_address(text: str) -> Address:
     """Read `HOST:PORT`. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{text!r} is not HOST:PORT, such as 10.46.100.3:7946")
-    return host.strip("[]"), int(port)
+    match = re.fullmatch(r"(.+):([0-9]{1,5})", text)
+    if match is None or not 0 < int(match[2]) < 65536:
+        raise ValueError(f"{text[:80]!r} is not HOST:PORT, such as 10.46.100.3:7946")
+    return match[1].strip("[]"), int(match[2])
 
 
 def parse_duration_s(text: str) -> float:
