@@ -222,6 +222,20 @@ class ServerLink(_Endpoint):
         self.core.delete_record(key)
         self._flush_soon()
 
+    def admit(self, request: int) -> None:
+        """Let a peer in that a PeerAsks event told of."""
+        now = self._loop.time()
+        self.core.admit(request, now=now)
+        self._dispatch()
+        self._flush(now)
+
+    def refuse(self, request: int) -> None:
+        """Send a peer away that a PeerAsks event told of."""
+        now = self._loop.time()
+        self.core.refuse(request, now=now)
+        self._dispatch()
+        self._flush(now)
+
     def serve_table(self, *, is_complete: bool) -> None:
         """Say whether the table is complete and may be followed."""
         self.core.serve_table(is_complete=is_complete, now=self._loop.time())
