@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wangell_controller.keys import KeyFileError, generate_keys
+from wangell_controller.link import SupersededError
 from wangell_controller.manifests import ManifestError, read_manifests
 from wangell_controller.run import run
 from wangell_controller.run_directory import RunDirectoryError
@@ -38,6 +39,9 @@ where local.yaml says what to start in place of each image, and in which network
 Each node runs wangell-daemon with the same psk and controller.pub. SIGHUP reads manifests and
 local.yaml again: if anything in them is wrong, nothing changes. SIGTERM stops the servers; those of
 a controller that was killed live on, and the next one with the same --run-dir adopts them.
+
+Start a second one with the same --run-dir and another --listen address, and name both to every
+daemon: it stands by, and leads as soon as the first one ends. The servers then stay as they are.
 """
 
 
@@ -49,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         arguments.command(arguments)
-    except (KeyFileError, ManifestError, RunDirectoryError) as error:
+    except (KeyFileError, ManifestError, RunDirectoryError, SupersededError) as error:
         return _failed(str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -158,7 +162,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default=Path("/run/wangell-controller"),
         metavar="DIR",
         type=Path,
-        help="remembers epoch and activations over a restart (default: %(default)s)",
+        help="remembers epoch and activations over a restart; controllers that share it stand by"
+        " for each other (default: %(default)s)",
     )
     add(
         "--status-file",

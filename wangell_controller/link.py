@@ -4,7 +4,7 @@ Called straight from the socket's reader: a wake has reached the backend before 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic_ns
 from typing import Protocol
 
@@ -16,7 +16,9 @@ from wangell_proto import (
     LinkUp,
     LocalProtocolError,
     MessageReceived,
+    PeerAsks,
     ServerConfig,
+    Superseded,
     aio,
 )
 from wangell_proto.vocabulary import (
@@ -28,9 +30,19 @@ from wangell_proto.vocabulary import (
     encode_report,
 )
 
-__all__ = ["LinkUser", "ProtocolLink"]
+__all__ = ["Judge", "LinkUser", "ProtocolLink", "SupersededError"]
 
 log = logging.getLogger(__name__)
+
+
+class SupersededError(RuntimeError):
+    """Another controller leads these daemons. The message has the remedy."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(
+            f"the daemons obey a controller of epoch {epoch}: stop it, or start this one with its"
+            f" --run-dir; if there is none any more, write {epoch} in the file epoch there"
+        )
 
 
 class LinkUser(Protocol):
@@ -46,32 +58,60 @@ class LinkUser(Protocol):
         """It reports; `received_ns` is CLOCK_MONOTONIC."""
 
 
+class Judge(Protocol):
+    """Who decides which peers may link."""
+
+    def judge(self, peer: str, credential: bytes, verdict: Callable[[bool], None]) -> None:
+        """Call `verdict` with whether the peer may, now or soon."""
+
+
 class ProtocolLink:
-    """One server for all daemons. Before it is open, published records wait for it."""
+    """One server for all daemons. Open it first; it serves the table once it leads."""
 
     user: LinkUser
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, judge: Judge | None = None) -> None:
+        """Without a judge, whoever has the pre-shared key may link, under any name."""
         self._metrics = metrics
+        self._judge = judge
         self._server: aio.ServerLink | None = None
-        self._waiting: dict[str, bytes] = {}
+        self._is_leading = False
 
     async def open(
         self, *, bind: tuple[str, int], private_key: bytes, psk: bytes, epoch: int
     ) -> None:
-        """Serve, with the table as it is. Raises OSError where the address cannot be had."""
-        config = ServerConfig(private_key=private_key, psks=(psk,), epoch=epoch, serves_table=False)
+        """Link daemons, and stand by. Raises OSError where the address cannot be had.
+
+        Peers refuse what is said with a lower epoch than they have seen: give the leader's.
+        """
+        config = ServerConfig(
+            private_key=private_key,
+            psks=(psk,),
+            epoch=epoch,
+            serves_table=False,
+            judges_credentials=self._judge is not None,
+        )
         try:
             server = await aio.open_server(config, bind=bind, on_event=self._on_event)
         except OSError as error:
             reason = f"daemons cannot be served at {bind[0]}:{bind[1]}: {error.strerror}"
             raise OSError(error.errno, reason) from error
-        for key, value in self._waiting.items():
-            server.set_record(key, value)
-        self._waiting.clear()
         self._server = server
-        # Only now: a daemon that was given an empty table would give up all that it holds.
-        server.serve_table(is_complete=True)
+
+    def lead(self, epoch: int) -> None:
+        """Serve the table as it is now, above all earlier ones. Raises SupersededError."""
+        assert self._server is not None
+        if epoch <= self._server.core.epoch:
+            raise SupersededError(self._server.core.epoch)
+        self._server.raise_epoch(epoch)
+        # Not before: a daemon that was given an empty table would give up all that it holds.
+        self._server.serve_table(is_complete=True)
+        self._is_leading = True
+
+    @property
+    def linked(self) -> tuple[str, ...]:
+        """The daemons whose link is up, by name."""
+        return tuple(self._server.core.links) if self._server is not None else ()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -88,11 +128,8 @@ class ProtocolLink:
 
     def publish(self, key: str, record: ServiceRecord | None) -> None:
         """Put the record in every daemon's table; None takes it out."""
-        if self._server is None:
-            self._waiting.pop(key, None)
-            if record is not None:
-                self._waiting[key] = encode_record(record)
-        elif record is None:
+        assert self._server is not None
+        if record is None:
             self._server.delete_record(key)
         else:
             self._server.set_record(key, encode_record(record))
@@ -124,6 +161,27 @@ class ProtocolLink:
         elif isinstance(event, LinkDown):
             self._metrics.forget_peer(event.peer)
             self.user.link_down(event.peer, event.reason.value)
+        elif isinstance(event, PeerAsks):
+            self._on_asks(event)
+        elif isinstance(event, Superseded):
+            self._on_superseded(event.epoch)
+
+    def _on_asks(self, event: PeerAsks) -> None:
+        assert self._judge is not None
+        assert self._server is not None
+        server, request = self._server, event.request
+
+        def answer(may_link: bool) -> None:  # noqa: FBT001 (a callback)
+            (server.admit if may_link else server.refuse)(request)
+
+        self._judge.judge(event.peer, event.credential, answer)
+
+    def _on_superseded(self, epoch: int) -> None:
+        """The leader's epoch was raised; or, where we lead, daemons obey somebody else."""
+        assert self._server is not None
+        if self._is_leading:
+            raise SupersededError(epoch)
+        self._server.raise_epoch(epoch)
 
     def _on_message(self, event: MessageReceived, received_ns: int) -> None:
         try:

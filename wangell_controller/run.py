@@ -1,4 +1,4 @@
-"""A controller's life: read, adopt what a predecessor left, serve, stop the servers, leave."""
+"""A controller's life: read, stand by or lead, leave."""
 
 import asyncio
 import contextlib
@@ -9,29 +9,24 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from prometheus_client import start_http_server
 
-from wangell_controller.backends.local import Launch, LocalBackend, LocalSettings, plan
-from wangell_controller.controller import Controller
-from wangell_controller.exports import export
+from wangell_controller.backends.local import LocalSettings, plan
 from wangell_controller.keys import Keys, read_keys
+from wangell_controller.leadership import FileLeadership
 from wangell_controller.link import ProtocolLink
 from wangell_controller.manifests import ManifestError, read_manifests, read_model
 from wangell_controller.metrics import Metrics
-from wangell_controller.model import WangellService
-from wangell_controller.notes import Notes
+from wangell_controller.roles import Declared, Leader, Role, StandIn
 from wangell_controller.run_directory import RunDirectory
 from wangell_controller.settings import Address, Settings
-from wangell_controller.status import StatusFile
 
 __all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TICK_S = 1.0
 # Ticks between two looks at the peers' round trips: as often as anybody scrapes.
 MEASURE_TICKS = 5
@@ -39,26 +34,17 @@ MEASURE_TICKS = 5
 SWITCH_INTERVAL_S = 0.0002
 
 
-class _Declared(NamedTuple):
-    """What the files say."""
-
-    services: dict[str, WangellService]
-    launches: dict[str, Launch]
-    stop_grace_s: float
-
-
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises ManifestError, KeyFileError, RunDirectoryError, and OSError where an address cannot be
-    had. Whatever is raised later leaves the servers running, for a successor to adopt.
+    Raises ManifestError, KeyFileError, RunDirectoryError, SupersededError, and OSError where an
+    address cannot be had. Whatever is raised later leaves the servers running, for a successor to
+    adopt.
     """
     keys = read_keys(settings.key_dir)
     declared = _read(settings)
     with contextlib.ExitStack() as leaving:
-        run_directory = RunDirectory(settings.run_dir)
-        leaving.callback(run_directory.close)
-        life = _Life(settings, run_directory, declared)
+        life = _Life(settings, RunDirectory(settings.run_dir), declared)
         await life.begin(keys)
         if settings.metrics_address is not None:
             _serve_metrics(life.metrics, settings.metrics_address, leaving)
@@ -68,41 +54,25 @@ async def run(settings: Settings) -> None:
         await life.end()
 
 
-def _read(settings: Settings) -> _Declared:
+def _read(settings: Settings) -> Declared:
     services = read_manifests(settings.manifests)
     local = read_model(settings.local, LocalSettings)
     launches = plan(local, services, origin=settings.local)
-    return _Declared(services, launches, local.stop_grace_s)
+    return Declared(services, launches, local.stop_grace_s)
 
 
 class _Life:
     """The parts, and what drives them: signals and the tick."""
 
-    def __init__(
-        self, settings: Settings, run_directory: RunDirectory, declared: _Declared
-    ) -> None:
+    _role: Role
+
+    def __init__(self, settings: Settings, run_directory: RunDirectory, declared: Declared) -> None:
         self.metrics = Metrics()
         self._settings = settings
-        self._services = declared.services
-        self._epoch = run_directory.next_epoch()
-        status = StatusFile(settings.status_file) if settings.status_file else None
-        self._notes = Notes(run_directory, status)
+        self._run_directory = run_directory
+        self._declared = declared
         self._link = ProtocolLink(self.metrics)
-        self._controller = self._link.user = Controller(
-            link=self._link,
-            metrics=self.metrics,
-            boot_id=BOOT_ID.read_text().strip(),
-            activations=self._notes.activations,
-            activation_timeout_s=settings.activation_timeout_s,
-            on_change=self._notes.write_soon,
-        )
-        self._backend = LocalBackend(
-            declared.launches,
-            run_dir=run_directory.path,
-            tell=self._controller.tell,
-            stop_grace_s=declared.stop_grace_s,
-        )
-        self._controller.use(self._backend)
+        self._leadership = FileLeadership(run_directory.path)
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
@@ -111,20 +81,43 @@ class _Life:
         self._ticks = 0
 
     async def begin(self, keys: Keys) -> None:
-        """Take the services over, then let daemons in."""
+        """Let daemons in, and lead them if nobody does."""
         self._loop.set_exception_handler(self._on_exception)
-        self._controller.declare(self._services)
-        self._backend.end_orphans()
-        self._notes.recall(self._controller.services)
-        export(self.metrics, controller=self._controller, backend=self._backend, link=self._link)
         await self._link.open(
             bind=self._settings.listen,
             private_key=keys.private_key,
             psk=keys.psk,
-            epoch=self._epoch,
+            epoch=self._run_directory.epoch(),
         )
-        log.info("serving daemons at %s:%d", *self._link.address)
+        log.info("daemons are linked at %s:%d", *self._link.address)
+        if self._leadership.campaign(self._succeed):
+            self._lead()
+        else:
+            self._stand_by()
         self._tick()
+
+    def _stand_by(self) -> None:
+        self._role = StandIn(
+            link=self._link, run_directory=self._run_directory, declared=self._declared
+        )
+        log.info("standing by: another controller with %s leads", self._run_directory.path)
+
+    def _succeed(self) -> None:
+        """Whoever led has ended."""
+        if not self._stop.is_set():
+            assert isinstance(self._role, StandIn)
+            self._role.close()
+            self._lead()
+
+    def _lead(self) -> None:
+        self._role = Leader(
+            settings=self._settings,
+            metrics=self.metrics,
+            link=self._link,
+            run_directory=self._run_directory,
+            declared=self._declared,
+        )
+        log.info("leading with epoch %d", self._run_directory.epoch())
 
     async def until_stopped(self) -> None:
         """Serve. Raises what went wrong, if that is why it ends."""
@@ -135,16 +128,14 @@ class _Life:
             raise self._failure
 
     async def end(self) -> None:
-        """Stop every server, tell the daemons, write the last notes. A second signal hurries."""
-        log.info("stopping the servers and leaving")
-        self._on_signals(signal.SIGTERM, signal.SIGINT, call=self._backend.hurry)
-        self._controller.close()
-        await self._backend.aclose()
-        await asyncio.sleep(0)  # The records of what has ended leave with this turn of the loop.
+        """Stop every server if nobody is there to care for them. A second signal hurries."""
+        has_successor = self._leadership.has_successor()
+        self._on_signals(signal.SIGTERM, signal.SIGINT, call=self._role.hurry)
+        await self._role.end(has_successor=has_successor)
         self._link.close()
         if self._tick_timer is not None:
             self._tick_timer.cancel()
-        self._notes.write()
+        self._leadership.close()  # The last of all: the successor takes over what is written.
 
     def _on_signals(self, *numbers: signal.Signals, call: Callable[[], None]) -> None:
         for number in numbers:
@@ -152,7 +143,7 @@ class _Life:
 
     def _tick(self) -> None:
         self._tick_timer = self._loop.call_later(TICK_S, self._tick)
-        self._controller.tick()
+        self._role.tick()
         if self._ticks % MEASURE_TICKS == 0:
             self._link.measure()
         self._ticks += 1
@@ -171,8 +162,8 @@ class _Life:
             log.error("the files are not right, and change nothing:\n%s", error)  # noqa: TRY400
             self.metrics.reload_failed()
             return
-        self._backend.replan(declared.launches, stop_grace_s=declared.stop_grace_s)
-        self._controller.declare(declared.services)
+        self._declared = declared
+        self._role.follow(declared)
         log.info("read the files again: %d services", len(declared.services))
 
     def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -3,14 +3,14 @@
 Both only grow. Daemons refuse a table of a lower epoch than they have seen, and tell a wake that is
 new from a late repeat by its activation. (The servers that run are remembered by themselves: see
 backends/local.)
+
+Controllers that share the directory stand by for each other; the one that leads writes here.
 """
 
-import fcntl
 import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
 
 from wangell_controller.files import replace_file
 
@@ -18,31 +18,30 @@ __all__ = ["RunDirectory", "RunDirectoryError"]
 
 
 class RunDirectoryError(ValueError):
-    """The directory is in use, or holds what no controller wrote. The message has the remedy."""
+    """The directory holds what no controller wrote. The message has the remedy."""
 
 
 class RunDirectory:
-    """One controller's. Close it."""
+    """Shared by the controllers of one host."""
 
     def __init__(self, path: Path, *, wall_clock: Callable[[], float] = time.time) -> None:
-        """Make it where there is none, and lock it. Raises OSError, RunDirectoryError."""
+        """Make it where there is none. Raises OSError."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path.resolve()
         self._wall_clock = wall_clock
         self._epoch = self.path / "epoch"
         self._activations = self.path / "activations.json"
-        self._lock = self._locked()
 
-    def close(self) -> None:
-        """Give the directory to the next one."""
-        self._lock.close()
-
-    def next_epoch(self) -> int:
-        """Return an epoch above every earlier one, even where the directory was lost meanwhile."""
+    def epoch(self) -> int:
+        """Return the epoch of whoever led last; 0: nobody has."""
         text = _text(self._epoch) or "0"
         if not text.strip().isdigit():
             raise RunDirectoryError(f"{self._epoch}: not a number: remove it")
-        epoch = max(int(text) + 1, int(self._wall_clock()))
+        return int(text)
+
+    def next_epoch(self) -> int:
+        """Return an epoch above every earlier one, even where the directory was lost meanwhile."""
+        epoch = max(self.epoch() + 1, int(self._wall_clock()))
         replace_file(self._epoch, f"{epoch}\n")
         return epoch
 
@@ -60,18 +59,6 @@ class RunDirectory:
     def save_activations(self, counts: Mapping[str, int]) -> None:
         """Remember them. Raises OSError."""
         replace_file(self._activations, json.dumps(counts))
-
-    def _locked(self) -> TextIO:
-        lock = (self.path / "lock").open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise RunDirectoryError(
-                f"{self.path}: another controller runs with this directory: stop it, or give this"
-                " one its own by --run-dir"
-            ) from error
-        return lock
 
 
 def _text(path: Path) -> str | None:

@@ -374,15 +374,6 @@ def test_what_an_authenticated_peer_says_wrong_is_counted(netns: Path, tmp_path:
         assert "Traceback" not in at.log.read_text()
 
 
-def test_two_controllers_do_not_share_a_run_directory(netns: Path, tmp_path: Path) -> None:
-    with home(tmp_path, netns) as at:
-        at.start()
-        second = _refused(at.command())
-        assert second.startswith("wangell-controller: ")
-        assert "another controller runs with this directory" in second
-        assert at.logged("serving daemons")
-
-
 def test_a_taken_address_says_so(netns: Path, tmp_path: Path) -> None:
     with home(tmp_path, netns) as at, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", at.port))

@@ -24,7 +24,6 @@ def test_epochs_grow_with_every_life(tmp_path: Path) -> None:
     for now in (1000.0, 1000.0, 1000.9, 2000.0, 500.0):  # A clock may be set back.
         directory = opened(tmp_path, now=now)
         epochs.append(directory.next_epoch())
-        directory.close()
     assert epochs == [1000, 1001, 1002, 2000, 2001]
 
 
@@ -32,18 +31,14 @@ def test_epochs_grow_even_where_the_directory_was_lost(tmp_path: Path) -> None:
     first = opened(tmp_path / "a", now=1_700_000_000)
     second = opened(tmp_path / "b", now=1_700_000_060)
     assert second.next_epoch() > first.next_epoch()
-    first.close()
-    second.close()
 
 
 def test_activations_come_back_as_they_were_saved(tmp_path: Path) -> None:
     directory = opened(tmp_path)
     assert directory.activations() == {}
     directory.save_activations({"default/a": 3, "default/b": 2**53})
-    directory.close()
     again = opened(tmp_path)
     assert again.activations() == {"default/a": 3, "default/b": 2**53}
-    again.close()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": "1"}', '{"a": 1.5}', '{"a": true}', "\udcff"])
@@ -55,15 +50,6 @@ def test_what_no_controller_wrote_says_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "epoch").write_text("soon")
     with pytest.raises(RunDirectoryError, match="epoch: not a number: remove it"):
         directory.next_epoch()
-    directory.close()
-
-
-def test_one_controller_at_a_time(tmp_path: Path) -> None:
-    first = opened(tmp_path)
-    with pytest.raises(RunDirectoryError, match="another controller runs with this directory"):
-        opened(tmp_path)
-    first.close()
-    opened(tmp_path).close()
 
 
 def test_it_is_made_for_its_owner_alone_and_known_by_one_name(tmp_path: Path) -> None:
@@ -71,7 +57,6 @@ def test_it_is_made_for_its_owner_alone_and_known_by_one_name(tmp_path: Path) ->
     directory = opened(tmp_path / "link" / "deep" / "run")
     assert directory.path == tmp_path / "deep" / "run"
     assert directory.path.stat().st_mode & 0o777 == 0o700
-    directory.close()
 
 
 # --- Files -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Needs root. The servers of a controller that is killed live on, and the next one
 
 from wangell_controller.backends.local.backend import LocalBackend
 from wangell_controller.backends.local.launch import Launch, plan
+from wangell_controller.backends.local.raiser import LocalRaiser
 from wangell_controller.backends.local.settings import LocalSettings
 
-__all__ = ["Launch", "LocalBackend", "LocalSettings", "plan"]
+__all__ = ["Launch", "LocalBackend", "LocalRaiser", "LocalSettings", "plan"]

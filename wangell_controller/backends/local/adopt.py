@@ -1,4 +1,4 @@
-"""Finds the servers that a killed controller left, by the marks in their environment."""
+"""Finds the servers that other controllers started, by the marks in their environment."""
 
 import os
 import select
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wangell_controller.backends.local.replica import Replica
 
-__all__ = ["Found", "find_replicas", "is_listening"]
+__all__ = ["Found", "find_replica", "find_replicas", "is_listening"]
 
 _PROC = Path("/proc")
 _TCP_LISTEN = "0A"  # enum of include/net/tcp_states.h, as /proc/net/tcp prints it
@@ -17,7 +17,7 @@ _TCP_LISTEN = "0A"  # enum of include/net/tcp_states.h, as /proc/net/tcp prints 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A server of an earlier controller."""
+    """A server of an earlier controller, or of one that stands by."""
 
     service: str
     replica: Replica
@@ -28,12 +28,13 @@ def find_replicas(run_dir: Path) -> Iterator[Found]:
     """Yield the running servers that controllers with this run directory started."""
     for entry in _PROC.iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            found = _found(int(entry.name), run_dir)
+            found = find_replica(int(entry.name), run_dir)
             if found is not None:
                 yield found
 
 
-def _found(pid: int, run_dir: Path) -> Found | None:
+def find_replica(pid: int, run_dir: Path) -> Found | None:
+    """Return the process if it is a running server of controllers with this run directory."""
     if _marks(pid, run_dir) is None:
         return None
     try:
@@ -51,7 +52,7 @@ def _found(pid: int, run_dir: Path) -> Found | None:
                     pidfd=pidfd,
                     activation=int(marks["WANGELL_ACTIVATION"]),
                     spawned_ns=int(marks["WANGELL_SPAWNED_NS"]),
-                    is_child=False,
+                    is_child=_parent(pid) == os.getpid(),
                 ),
                 namespace_inode=(_PROC / str(pid) / "ns/net").stat().st_ino,
             )
@@ -74,6 +75,11 @@ def _marks(pid: int, run_dir: Path) -> dict[str, str] | None:
         entry.partition("=")[::2] for entry in raw.decode("utf-8", "replace").split("\0")
     )
     return variables if variables.get("WANGELL_RUN_DIR") == str(run_dir) else None
+
+
+def _parent(pid: int) -> int:
+    # The second field is the command's name in brackets, which may hold anything.
+    return int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def is_listening(pid: int, port: int) -> bool:

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from wangell_controller.backends import (
 )
 from wangell_controller.backends.local.adopt import Found, find_replicas, is_listening
 from wangell_controller.backends.local.launch import Launch
-from wangell_controller.backends.local.namespaces import own_namespace
-from wangell_controller.backends.local.replica import Replica, spawn
+from wangell_controller.backends.local.replica import Replica
+from wangell_controller.backends.local.starter import Starter
 from wangell_controller.model import WangellService
 
 __all__ = ["LocalBackend"]
@@ -54,15 +53,12 @@ class LocalBackend:
         stop_grace_s: float,
     ) -> None:
         """Find what an earlier controller with the same run directory left running."""
-        _keep_descriptors()
         self._loop = asyncio.get_running_loop()
-        self._run_dir = run_dir
         self._tell = tell
         self._stop_grace_s = stop_grace_s
         self._launches = dict(launches)
         self._slots: dict[str, _Slot] = {}
-        self._home = own_namespace()
-        self._nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._starter = Starter(run_dir)
         self._ended = asyncio.Event()
         self._orphans: list[Found] = list(find_replicas(run_dir))
 
@@ -118,7 +114,7 @@ class LocalBackend:
             self._tell(key, ReplicaStarted(activation=activation, spawned_ns=spawned_ns))
 
     def prepare_stop(self, key: str) -> None:
-        """Nobody else starts servers here."""
+        """Who stands by starts none that was drained: its daemon's wake comes to us as well."""
 
     def trouble(self, key: str) -> Trouble | None:
         """What a process has to say is in its log."""
@@ -141,10 +137,18 @@ class LocalBackend:
         while any(slot.replica for slot in self._slots.values()):
             self._ended.clear()
             await self._ended.wait()
-        for launch in self._launches.values():
-            launch.close()
-        os.close(self._nothing)
-        self._home.close()
+        self._close()
+
+    def leave(self) -> None:
+        """Close all descriptors, and let the servers run on for another controller."""
+        for slot in self._slots.values():
+            if slot.kill_timer is not None:
+                slot.kill_timer.cancel()
+            if slot.replica is not None:
+                self._loop.remove_reader(slot.replica.pidfd)
+                os.close(slot.replica.pidfd)
+                slot.replica = None
+        self._close()
 
     def hurry(self) -> None:
         """Kill what is being stopped, its grace or not."""
@@ -152,19 +156,15 @@ class LocalBackend:
             if slot.replica is not None and slot.kill_timer is not None:
                 slot.replica.signal(signal.SIGKILL)
 
+    def _close(self) -> None:
+        for launch in self._launches.values():
+            launch.close()
+        self._starter.close()
+
     def _spawn(self, key: str, slot: _Slot, activation: int) -> None:
         launch = self._launches[key]
         try:
-            if not launch.namespace.is_current():
-                path = launch.namespace.path
-                raise FileNotFoundError(0, f"{path} was deleted or replaced (SIGHUP reads it anew)")
-            replica = spawn(
-                launch,
-                activation=activation,
-                run_dir=self._run_dir,
-                home=self._home,
-                nothing=self._nothing,
-            )
+            replica = self._starter.start(launch, activation=activation)
         except OSError as error:
             failed = ReplicaFailed(
                 activation=activation, reason=f"{launch.command[0]}: {error.strerror}"
@@ -172,6 +172,7 @@ class LocalBackend:
             # A failure can wait until start() has returned and its caller has finished.
             self._loop.call_soon(self._tell, key, failed)
             return
+        replica.activation = activation  # One that stood by may have started it, by another count.
         self._watch(key, slot, replica)
         self._tell(key, ReplicaStarted(activation=activation, spawned_ns=replica.spawned_ns))
 
@@ -213,14 +214,6 @@ class LocalBackend:
                 is_listening=is_listening(found.replica.pid, launch.target_port),
             ),
         )
-
-
-def _keep_descriptors() -> None:
-    """What this process inherited itself (a shell's pipes, a socket) is not for its servers."""
-    for entry in Path("/proc/self/fd").iterdir():
-        if int(entry.name) > 2:
-            with suppress(OSError):  # The listing's own.
-                os.set_inheritable(int(entry.name), False)
 
 
 def _end(found: Found) -> None:

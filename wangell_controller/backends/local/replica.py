@@ -54,7 +54,7 @@ class Replica:
     spawned_ns: int
     "CLOCK_MONOTONIC, once it had been spawned"
     is_child: bool = True
-    "False for one adopted from an earlier controller"
+    "False for one that another controller started"
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server itself, as Kubernetes does; its end is no error."""
