@@ -149,6 +149,7 @@ class AcceptedLink:
             rtt_s=FIRST_RTT_S,
             now=now,
         )
+        self.channel.sender.made = self._make_chunk
 
     @property
     def is_up(self) -> bool:
@@ -178,6 +179,7 @@ class AcceptedLink:
             self.channel.sender.adopt()
         elif message in self._chunks:
             self._chunks.remove(message)
+            self.channel.sender.may_make = True
 
     def on_heartbeat(self, frame: Frame, *, now: float) -> None:
         """Learn whether the peer hears us, and what it holds."""
@@ -218,13 +220,16 @@ class AcceptedLink:
             return True  # It is on its way.
         return version == feed.told and digest == feed.view.digests.root()
 
-    def make_message(self) -> Message | None:
-        """Return the next chunk of the table, if the peer lacks one."""
+    def follow(self, feed: Feed | None) -> None:
+        """Let the peer follow the table by this feed from now on, or none."""
+        self.feed = feed
+        self.channel.sender.may_make = True
+
+    def _make_chunk(self) -> Message | None:
         if not self.has_chunk:
             return None
         assert self.feed is not None
-        epoch = self._server.epoch
-        chunk = Message(Kind.TABLE, self.feed.next_chunk(epoch), epoch=epoch)
+        chunk = Message(Kind.TABLE, self.feed.next_chunk(), epoch=self._server.epoch)
         self._chunks.append(chunk)
         return chunk
 
@@ -285,6 +290,6 @@ class AcceptedLink:
     def end(self, reason: LinkEnd, cause: LinkInput, *, now: float) -> None:
         """End the link."""
         was_up = self.is_up
-        if self.machine.move(cause):
-            self.channel.abandon()
-            self._server.on_end(self, reason, was_up=was_up, now=now)
+        self.machine.move(cause)
+        self.channel.abandon()
+        self._server.on_end(self, reason, was_up=was_up, now=now)

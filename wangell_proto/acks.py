@@ -39,7 +39,7 @@ class AckTracker:
         self._unreported += 1
         if at_once or self._unreported >= 2:
             self.due_at = now
-        elif self.due_at is None:
+        else:
             self.due_at = now + self._delay_s
 
     def _insert(self, number: int, now: float) -> None:

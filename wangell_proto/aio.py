@@ -6,16 +6,17 @@ was read. A task or a queue between them would cost each wake a turn of the loop
 """
 
 import asyncio
+import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wangell_proto.client import Client
 from wangell_proto.config import ClientConfig, ServerConfig
-from wangell_proto.errors import DropReason
+from wangell_proto.errors import DropReason, LocalProtocolError
 from wangell_proto.events import Address, Event, Lane, MessageId
 from wangell_proto.server import Server
 
@@ -41,6 +42,20 @@ class PeerView:
     "Smoothed round-trip time"
     last_heard_s: float
     "Since its last datagram"
+
+
+def _family(servers: Iterable[tuple[str, int]]) -> int:
+    """Return the family of these addresses, which must be one: a client has one socket."""
+    versions = set()
+    for host, _ in servers:
+        try:
+            versions.add(ipaddress.ip_address(host).version)
+        except ValueError:
+            # sendto would look the name up, and the loop would stand still meanwhile.
+            raise LocalProtocolError(f"{host!r} is no IP address; resolve it first") from None
+    if len(versions) > 1:
+        raise LocalProtocolError("servers: all IPv4 or all IPv6; a client has one socket")
+    return socket.AF_INET6 if versions == {6} else socket.AF_INET
 
 
 def _open_socket(family: int, bind: Address | None) -> socket.socket:
@@ -91,7 +106,8 @@ class _Endpoint:
                 data, ancillary, _, source = receive(_READ_BYTES, _ANCILLARY_BYTES)
                 if ancillary:
                     self._count_overflows(ancillary)
-                core.receive_datagram(data, source=source, now=now)
+                # IPv6 adds flow and scope; the scope is part of the host as well where it counts.
+                core.receive_datagram(data, source=source[:2], now=now)
                 self._dispatch()
         except BlockingIOError:
             pass
@@ -99,12 +115,11 @@ class _Endpoint:
             self._flush(now)
 
     def _count_overflows(self, ancillary: list[tuple[int, int, bytes]]) -> None:
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL:
-                (total,) = _OVERFLOWS.unpack(content[: _OVERFLOWS.size])
-                # The kernel's count is 32 bits wide and wraps.
-                self._core.drops[DropReason.KERNEL_QUEUE_FULL] += (total - self._overflows) % 2**32
-                self._overflows = total
+        ((_, _, content),) = ancillary  # Nothing else was asked for.
+        (total,) = _OVERFLOWS.unpack(content)
+        # The kernel's count is 32 bits wide and wraps.
+        self._core.drops[DropReason.KERNEL_QUEUE_FULL] += (total - self._overflows) % 2**32
+        self._overflows = total
 
     def _dispatch(self) -> None:
         if self._is_dispatching:
@@ -133,14 +148,13 @@ class _Endpoint:
 
     def _on_timer(self) -> None:
         # Deadlines mostly move back; so the timer is left alone and looks again when it rings.
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer, self._timer_at = None, float("inf")
         now = self._loop.time()
         self._core.handle_deadline(now=now)
         self._dispatch()
         self._flush(now)
-
-    def _start(self) -> None:
-        self._on_timer()
 
     def close(self) -> None:
         """Say goodbye and close the socket. A second call does nothing."""
@@ -162,7 +176,7 @@ class ClientLink(_Endpoint):
     def __init__(self, core: Client, sock: socket.socket, on_event: Callable[[Any], None]) -> None:
         super().__init__(core, sock, on_event)
         self.core = core
-        self._start()
+        self._on_timer()
 
     @property
     def rtt_s(self) -> float | None:
@@ -182,6 +196,21 @@ class ClientLink(_Endpoint):
         self._flush(now)
         return message_id
 
+    def set_psks(self, psks: tuple[bytes, ...]) -> None:
+        """Rotate; see Client.set_psks."""
+        self.core.set_psks(psks, now=self._loop.time())
+        self._on_timer()
+
+    def set_credential(self, credential: bytes) -> None:
+        """Show this from the next handshake on; see Client.set_credential."""
+        self.core.set_credential(credential)
+
+    def set_servers(self, servers: tuple[tuple[str, int], ...]) -> None:
+        """Link to these servers and no others; see Client.set_servers."""
+        _family((*servers, *(link.address[:2] for link in self.core.links)))
+        self.core.set_servers(servers, now=self._loop.time())
+        self._on_timer()
+
 
 class ServerLink(_Endpoint):
     """A server on its socket."""
@@ -190,7 +219,7 @@ class ServerLink(_Endpoint):
         super().__init__(core, sock, on_event)
         self.core = core
         self._flush_handle: asyncio.Handle | None = None
-        self._start()
+        self._on_timer()
 
     @property
     def peers(self) -> Mapping[str, PeerView]:
@@ -212,16 +241,6 @@ class ServerLink(_Endpoint):
         self._flush(now)
         return message_id
 
-    def set_record(self, key: str, value: bytes) -> None:
-        """Set a record; those set in one turn of the loop leave together. Errors as the core's."""
-        self.core.set_record(key, value)
-        self._flush_soon()
-
-    def delete_record(self, key: str) -> None:
-        """Delete a record; see set_record."""
-        self.core.delete_record(key)
-        self._flush_soon()
-
     def admit(self, request: int) -> None:
         """Let a peer in that a PeerAsks event told of."""
         now = self._loop.time()
@@ -235,6 +254,23 @@ class ServerLink(_Endpoint):
         self.core.refuse(request, now=now)
         self._dispatch()
         self._flush(now)
+
+    def set_psks(self, psks: tuple[bytes, ...]) -> None:
+        """Rotate; see Server.set_psks."""
+        now = self._loop.time()
+        self.core.set_psks(psks, now=now)
+        self._dispatch()
+        self._flush(now)
+
+    def set_record(self, key: str, value: bytes) -> None:
+        """Set a record; those set in one turn of the loop leave together. Errors as the core's."""
+        self.core.set_record(key, value)
+        self._flush_soon()
+
+    def delete_record(self, key: str) -> None:
+        """Delete a record; see set_record."""
+        self.core.delete_record(key)
+        self._flush_soon()
 
     def serve_table(self, *, is_complete: bool) -> None:
         """Say whether the table is complete and may be followed."""
@@ -259,9 +295,10 @@ class ServerLink(_Endpoint):
 async def open_client(config: ClientConfig, on_event: Callable[[Event], None]) -> ClientLink:
     """Open a client. It dials at once; LinkUp comes to `on_event`, which must not block.
 
-    Raises OSError where there is no socket to be had.
+    Raises LocalProtocolError for servers that are no IP addresses of one family, OSError where
+    there is no socket to be had.
     """
-    family = socket.AF_INET6 if ":" in config.servers[0][0] else socket.AF_INET
+    family = _family(config.servers)
     core = Client(config, random=os.urandom, now=asyncio.get_running_loop().time())
     return ClientLink(core, _open_socket(family, None), on_event)
 
@@ -271,8 +308,9 @@ async def open_server(
 ) -> ServerLink:
     """Open a server on an IP address and a UDP port. `on_event` must not block.
 
-    Raises OSError where the address cannot be bound.
+    Raises LocalProtocolError for a host that is no IP address, OSError where the address cannot be
+    bound.
     """
-    family = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
+    family = _family([bind])
     core = Server(config, random=os.urandom)
     return ServerLink(core, _open_socket(family, bind), on_event)

@@ -59,9 +59,6 @@ class ChannelOwner(Protocol):
     def heartbeat_fields(self) -> tuple[int, int, int, bytes]:
         """Return epoch, flags, table version and digest for the next heartbeat."""
 
-    def make_message(self) -> Message | None:
-        """Return a message of lane STATE that is made only when there is room for it, or None."""
-
 
 class Channel:
     """Bytes in, frames applied; messages out, bytes made. Times are seconds on a steady clock."""
@@ -109,7 +106,6 @@ class Channel:
             outbox=outbox,
             acks=self._acks,
             flight=Flight(self.rtt),
-            made=owner.make_message,
         )
 
     def _jitter(self) -> float:
@@ -127,40 +123,44 @@ class Channel:
         self.liveness.on_heard(now)
         frames = parse_body(body)
         refusal = DropReason.MALFORMED if frames is None else self._refusal(frames)
-        if refusal is DropReason.MALFORMED:
-            self._owner.on_malformed()
-        elif refusal is None and frames:
+        if refusal is None and frames:
             self._apply(frames, number, now)
+        elif refusal is DropReason.MALFORMED:
+            self._owner.on_malformed()
         return refusal
 
     def _refusal(self, frames: list[Frame]) -> DropReason | None:
+        fragments = False
         for frame in frames:
             kind = frame[0]
-            if kind == _MESSAGE:
-                if not self._owner.admits(frame[1]):
-                    return DropReason.NOT_ADMITTED
-            elif kind == _ACK:
+            if kind == _ACK:
                 if frame[2] >= self.sender.next_number:
                     return DropReason.MALFORMED  # It acknowledges what was never sent.
-            elif kind == _FRAGMENT:
+            elif kind == _MESSAGE or kind == _FRAGMENT:  # noqa: PLR1714, SIM109  # hot
                 if not self._owner.admits(frame[1]):
                     return DropReason.NOT_ADMITTED
-                if not self._has_room(frame):
-                    return DropReason.REASSEMBLY_FULL
-        return None
+                fragments = fragments or kind == _FRAGMENT
+        return self._refusal_of_fragments(frames) if fragments else None
 
-    def _has_room(self, frame: Frame) -> bool:
-        sequence, count = frame[2], frame[5]
-        return self._window.seen(sequence) or self._reassembler.has_room(sequence, count)
+    def _refusal_of_fragments(self, frames: list[Frame]) -> DropReason | None:
+        counts: dict[int, int] = {}
+        for frame in frames:
+            if frame[0] == _FRAGMENT and not self._window.seen(frame[2]):
+                _, _, sequence, _, _, count, _ = frame
+                if counts.setdefault(sequence, count) != count:
+                    return DropReason.MALFORMED
+        return self._reassembler.refusal(counts)
 
     def _apply(self, frames: list[Frame], number: int, now: float) -> None:
         eliciting = at_once = False
         for frame in frames:
-            if frame[0] == _MESSAGE or frame[0] == _FRAGMENT:  # hot
+            if frame[0] == _MESSAGE or frame[0] == _FRAGMENT:
                 eliciting = True
                 at_once = at_once or frame[1] in _AT_ONCE
         self._acks.on_received(number, now=now, eliciting=eliciting, at_once=at_once)
         for frame in frames:
+            if self.sender.is_over:
+                return  # A frame before this one ended the link.
             kind = frame[0]
             if kind == _MESSAGE:
                 self._on_message(frame[1], frame[2], frame[3], frame[4], now)
@@ -180,7 +180,7 @@ class Channel:
             reason = Farewell(frame[1]) if frame[1] in _FAREWELLS else Farewell.CLOSED
             self._owner.on_goodbye(reason, now=now)
 
-    def _on_message(  # one call a message: keywords would cost as much as it does
+    def _on_message(  # hot: keywords would cost as much as it does
         self, kind: int, sequence: int, epoch: int, body: bytes, now: float
     ) -> None:
         if self._window.seen(sequence):
@@ -203,9 +203,7 @@ class Channel:
         acked = sender.flight.on_ack(frame[2:], now=now, delay_s=frame[1] * 1e-6)
         for packet in acked:
             for message, index in packet.contents:
-                # Fragments that another link's peer has are of no use to this one's.
-                is_ours = message.fragments == 1 or message.carrier is sender
-                if is_ours and message.on_acknowledged(index):
+                if message.on_acknowledged(index):
                     self._outbox.forget(message)
                     self._owner.on_delivered(message, now=now)
         if acked:
@@ -233,14 +231,14 @@ class Channel:
     def next_deadline(self) -> float:
         """Return when handle_deadline has something to do."""
         deadline = self.liveness.next_deadline()
-        for other in (
-            self._acks.due_at,
-            self.sender.flight.deadline(),
-            self.keyring.retire_at,
-        ):
-            if other is not None and other < deadline:
-                deadline = other
-        return deadline
+        due_at = self._acks.due_at
+        if due_at is not None and due_at < deadline:
+            deadline = due_at
+        due_at = self.sender.flight.deadline()
+        if due_at is not None and due_at < deadline:
+            deadline = due_at
+        due_at = self.keyring.retire_at
+        return deadline if due_at is None or deadline < due_at else due_at
 
     def is_silent(self, now: float) -> bool:
         """Say whether the peer has been silent for too long."""

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from wangell_proto.attempt import Attempt
-from wangell_proto.config import ClientConfig, check_psks, check_servers
+from wangell_proto.config import ClientConfig, check_credential, check_psks, check_servers
 from wangell_proto.constants import INCARNATION_BYTES, KEY_BYTES
 from wangell_proto.control import SERVES_TABLE, Subscription
 from wangell_proto.dialled import DialledLink
@@ -30,6 +30,8 @@ from wangell_proto.wire import Kind, parse_header
 
 __all__ = ["Client"]
 
+_LANES = tuple(Lane)
+
 
 class Client:
     """A peer that dials. Times are seconds of one steady clock; `random` returns random bytes.
@@ -54,6 +56,7 @@ class Client:
         self._message_id = 0
         # Wakes not acknowledged and not sent to a second server, oldest first.
         self._single_wakes: dict[int, Message] = {}
+        self._farewells: list[tuple[bytes, Address]] = []
         self._events: deque[Event] = deque()
         self._links: dict[Address, DialledLink] = {
             address: DialledLink(self, address, now=now) for address in config.servers
@@ -88,7 +91,12 @@ class Client:
     # --- What the caller asks for ---
 
     def send(
-        self, body: bytes, *, lane: Lane, now: float, replaces: str | None = None
+        self,
+        body: bytes,
+        *,
+        lane: Lane,
+        now: float,  # noqa: ARG002  # as all calls have it; datagrams_to_send says what leaves
+        replaces: str | None = None,
     ) -> MessageId:
         """Queue a message for the primary server; it is kept until a server acknowledges it.
 
@@ -96,10 +104,9 @@ class Client:
         `replaces`. Raises LocalProtocolError where it is too long (wakes 900 bytes, others 64
         KiB), QueueFullError where 1,024 messages or 4 MiB wait.
         """
-        del now  # Part of the interface: what is sent, and when, is for datagrams_to_send.
         check_message(body, lane)
         message_id = MessageId(self._message_id + 1)
-        message = Message(Kind(lane), body, message_id=message_id, replaces=replaces)
+        message = Message(lane, body, message_id=message_id, replaces=replaces)
         self.outbox.put(message)
         self._message_id = message_id
         if lane is Lane.WAKE:
@@ -117,7 +124,11 @@ class Client:
             link.want_key(psks[0], now=now)
 
     def set_credential(self, credential: bytes) -> None:
-        """Show this to servers from the next handshake on: tokens expire."""
+        """Show this to servers from the next handshake on: tokens expire.
+
+        Raises LocalProtocolError beyond 4,096 bytes.
+        """
+        check_credential(credential)
         self._credential = credential
 
     def set_servers(self, servers: tuple[tuple[str, int], ...], *, now: float) -> None:
@@ -127,15 +138,20 @@ class Client:
         """
         check_servers(servers)
         for address in [address for address in self._links if address not in servers]:
-            self._links[address].close(now=now)
+            self._close(address, now)
         for address in servers:
             if address not in self._links:
                 self._links[address] = DialledLink(self, address, now=now)
 
     def close(self, *, now: float) -> None:
         """End every link; datagrams_to_send then holds the goodbyes."""
-        for link in self._links.values():
-            link.close(now=now)
+        for address in list(self._links):
+            self._close(address, now)
+
+    def _close(self, address: Address, now: float) -> None:
+        link = self._links.pop(address)
+        link.close(now=now)
+        self._farewells += [(datagram, address) for datagram in link.datagrams(now=now)]
 
     # --- Bytes and time ---
 
@@ -152,32 +168,25 @@ class Client:
 
     def datagrams_to_send(self, *, now: float) -> list[tuple[bytes, Address]]:
         """Return the datagrams to send now, in order."""
-        out = [
-            (datagram, link.address)
-            for link in self._links.values()
-            for datagram in link.datagrams(now=now)
-        ]
-        for address in [a for a, link in self._links.items() if link.next_deadline() is None]:
-            del self._links[address]  # Closed, and its goodbye is in `out`.
+        out, self._farewells = self._farewells, []
+        for address, link in self._links.items():
+            for datagram in link.datagrams(now=now):
+                out.append((datagram, address))
         return out
 
     def next_deadline(self) -> float | None:
         """Return when handle_deadline must be called; None once closed."""
-        deadlines = [
-            deadline
-            for link in self._links.values()
-            if (deadline := link.next_deadline()) is not None
-        ]
-        copy_at = self._copy_at()
-        if copy_at is not None:
-            deadlines.append(copy_at)
-        return min(deadlines, default=None)
+        earliest = self._copy_at()
+        for link in self._links.values():
+            deadline = link.next_deadline()
+            if earliest is None or deadline < earliest:
+                earliest = deadline
+        return earliest
 
     def handle_deadline(self, *, now: float) -> None:
         """Do what is due. Calling early is harmless."""
         for link in list(self._links.values()):
-            deadline = link.next_deadline()
-            if deadline is not None and now >= deadline:
+            if now >= link.next_deadline():
                 link.handle_deadline(now=now)
         self._copy_wakes(now)
 
@@ -185,7 +194,7 @@ class Client:
 
     def _copy_at(self) -> float | None:
         """Return when the oldest unacknowledged wake goes to a second server, if there is one."""
-        if self._second() is None:
+        if len(self._links) < 2 or not self._single_wakes or self._second() is None:
             return None
         for message in self._single_wakes.values():
             if message.first_sent_at is not None:
@@ -193,8 +202,6 @@ class Client:
         return None
 
     def _second(self) -> DialledLink | None:
-        if len(self._links) < 2:
-            return None
         others = (link for link in self._links.values() if link.is_up and link is not self.primary)
         return next(others, None)
 
@@ -319,20 +326,22 @@ class Client:
             return
         self._epoch_seen = epoch
         if kind == Kind.TABLE:
-            self._on_chunk(link, body)
+            self._on_chunk(link, epoch, body)
         elif kind == Kind.DIGESTS_WANTED:
             if link.is_followed:
                 self._subscribe(link, with_buckets=True)
         else:
-            self._events.append(MessageReceived(peer=link.peer, body=body, lane=Lane(kind)))
+            self._events.append(MessageReceived(peer=link.peer, body=body, lane=_LANES[kind]))
 
-    def _on_chunk(self, link: DialledLink, body: bytes) -> None:
+    def _on_chunk(self, link: DialledLink, epoch: int, body: bytes) -> None:
         chunk = parse_chunk(body)
         if chunk is None:
             self.drops[DropReason.MALFORMED] += 1
             self.on_malformed(link)
             return
-        changes = self._replica.receive(chunk, link.history) if link.is_followed else None
+        changes = None
+        if link.is_followed:
+            changes = self._replica.receive(chunk, epoch=epoch, history=link.history)
         if changes is None:
             self.drops[DropReason.STALE_CHUNK] += 1
         else:

@@ -13,7 +13,14 @@ from wangell_proto.constants import (
 )
 from wangell_proto.errors import LocalProtocolError
 
-__all__ = ["ClientConfig", "ServerConfig", "Timers", "check_psks", "check_servers"]
+__all__ = [
+    "ClientConfig",
+    "ServerConfig",
+    "Timers",
+    "check_credential",
+    "check_psks",
+    "check_servers",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +76,14 @@ def check_psks(psks: tuple[bytes, ...]) -> None:
         _check(len(psk) == PSK_BYTES, f"psks: each is {PSK_BYTES} bytes, not {len(psk)}")
 
 
+def check_credential(credential: bytes) -> None:
+    """Raise LocalProtocolError where a credential is longer than a handshake carries."""
+    _check(
+        len(credential) <= CREDENTIAL_BYTES_MAX,
+        f"credential: at most {CREDENTIAL_BYTES_MAX} bytes, not {len(credential)}",
+    )
+
+
 def check_servers(servers: tuple[tuple[str, int], ...]) -> None:
     """Raise LocalProtocolError unless these are addresses that a client can keep links to."""
     _check(0 < len(servers) <= SERVERS_MAX, f"servers: give 1 to {SERVERS_MAX}")
@@ -109,10 +124,7 @@ class ClientConfig:
             len(self.record_prefixes) <= PREFIXES_MAX and all(self.record_prefixes),
             f"record_prefixes: at most {PREFIXES_MAX}, none empty",
         )
-        _check(
-            len(self.credential) <= CREDENTIAL_BYTES_MAX,
-            f"credential: at most {CREDENTIAL_BYTES_MAX} bytes, not {len(self.credential)}",
-        )
+        check_credential(self.credential)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,7 @@ class DialledLink:
         self._attempts = 0
         self._failures = 0
         self._cookie = NO_COOKIE
-        self._must_rekey = False
+        # When to dial; while the link is up, when to renew its keys.
         self._dial_at = now
         self._give_up_at = now
         self._keys_since = 0  # The packet number at which the present keys began.
@@ -139,6 +139,7 @@ class DialledLink:
             return cookie
         self.machine.move(LinkInput.RETRY)
         self._cookie = cookie
+        self._give_up_at = now + self._pause_s()  # It answers: give it as long again.
         self._outgoing += attempt.datagrams
         return None
 
@@ -163,7 +164,7 @@ class DialledLink:
             self.incarnation = reply.incarnation
             self._window = SlidingWindow(DELIVERY_WINDOW)
         self._session, self._server_session = attempt.session, reply.session
-        self._keys_since, self._must_rekey = 0, False
+        self._keys_since, self._dial_at = 0, now + self._timers.rekey_after_s
         self.channel = Channel(
             self,
             session=reply.session,
@@ -183,7 +184,7 @@ class DialledLink:
         self.machine.move(LinkInput.RESPONSE)
         self.channel.keyring.use(keys, now=now)
         self._keys_since = self.channel.sender.next_number
-        self._must_rekey, self._failures = False, 0
+        self._dial_at, self._failures = now + self._timers.rekey_after_s, 0
         # The server seals with them once it has seen us do so; it need not wait for a second.
         self.channel.liveness.hurry_heartbeat(now)
 
@@ -203,7 +204,6 @@ class DialledLink:
             elif self.machine.move(LinkInput.ADMISSION):
                 self._on_welcome(welcome, now)
         elif kind == Kind.REKEY_WANTED:
-            self._must_rekey = True
             self._dial_at = now
         else:
             self._client.on_message(self, kind, epoch, body, now=now)
@@ -244,19 +244,14 @@ class DialledLink:
         """Return what the client says of itself."""
         return self._client.heartbeat_fields(self)
 
-    def make_message(self) -> Message | None:
-        """Return nothing: a client has no table to give."""
-        return None
-
     # --- Ends ---
 
     def end(self, reason: LinkEnd, cause: LinkInput, *, now: float) -> None:
         """Let the link rest, and dial again soon."""
         was_up = self.is_up
-        if not self.machine.move(cause):
-            return
-        if self.channel is not None:
-            self.channel.abandon()
+        self.machine.move(cause)
+        assert self.channel is not None
+        self.channel.abandon()
         self.channel = self._attempt = None
         self.is_followed = False
         self._dial_at = now + self._pause_s()
@@ -285,20 +280,10 @@ class DialledLink:
     def want_key(self, psk: bytes, *, now: float) -> None:
         """Renew the keys at once unless they were made with this pre-shared key."""
         if self.channel is not None and self.channel.keyring.present.psk != psk:
-            self._must_rekey = True
             self._dial_at = now
 
-    def _rekey_at(self) -> float:
-        """Return when a handshake for new keys is due."""
-        assert self.channel is not None
-        if self._must_rekey or self._keys_are_worn:
-            return self._dial_at
-        return max(self._dial_at, self.channel.keyring.present.made_at + self._timers.rekey_after_s)
-
-    @property
-    def _keys_are_worn(self) -> bool:
-        assert self.channel is not None
-        sealed = self.channel.sender.next_number - self._keys_since
+    def _keys_are_worn(self, channel: Channel) -> bool:
+        sealed = channel.sender.next_number - self._keys_since
         return sealed >= self._timers.rekey_after_packets
 
     # --- Sending, and time ---
@@ -310,37 +295,34 @@ class DialledLink:
             out += self.channel.sender.datagrams(now)
         return out
 
-    def next_deadline(self) -> float | None:
-        """Return when handle_deadline has something to do; None once closed."""
-        if self.machine.state is LinkState.CLOSED:
-            return None
+    def next_deadline(self) -> float:
+        """Return when handle_deadline has something to do."""
         attempt_at = self._dial_at if self._attempt is None else self._give_up_at
         if self.channel is None:
             return attempt_at
         deadline = self.channel.next_deadline()
-        if not self.is_up:
-            return deadline
-        return min(deadline, self._rekey_at() if self._attempt is None else attempt_at)
+        return min(deadline, attempt_at) if self.machine.state is LinkState.UP else deadline
 
     def handle_deadline(self, *, now: float) -> None:
-        """Dial, give an attempt up, or let the channel do what is due."""
+        """Dial, give an attempt up, or let the channel do what is due. Not before next_deadline."""
         if self._attempt is not None and now >= self._give_up_at:
             self._give_up(now)
         if self.channel is None:
-            if self._attempt is None and now >= self._dial_at:
-                self._dial(now, resumes=0)
+            self._dial(now, resumes=0)
         elif self.channel.is_silent(now):
             self._failures += not self.is_up
             self._outgoing.append(self.channel.farewell(Farewell.SILENCE, now=now))
             self.end(LinkEnd.SILENCE, LinkInput.SILENCE, now=now)
         else:
             self.channel.handle_deadline(now=now)
-            if self.is_up and self._attempt is None and now >= self._rekey_at():
+            is_due = now >= self._dial_at or self._keys_are_worn(self.channel)
+            if self.is_up and self._attempt is None and is_due:
                 self._dial(now, resumes=self._server_session)
 
     def _give_up(self, now: float) -> None:
         self._failures += 1
-        self._attempt, self._cookie, self._dial_at = None, NO_COOKIE, now
+        # The cookie stays: where it is no longer good the server sends another.
+        self._attempt, self._dial_at = None, now
         if self.channel is None:
             self.machine.move(LinkInput.SILENCE)
 

@@ -56,7 +56,10 @@ class Caller:
         return self._responder.remote_static
 
     def answer(self, reply: Reply, *, ephemeral: bytes, now: float) -> tuple[bytes, TrafficKeys]:
-        """Return the RESPONSE and the keys. Raises HandshakeError on an unusable public key."""
+        """Return the RESPONSE and the keys.
+
+        The caller's public keys are usable, or reading its greeting would have failed.
+        """
         noise = self._responder.write_response(reply.pack(), ephemeral=ephemeral, psk=self._psk)
         sealing, opening = self._responder.keys()
         keys = TrafficKeys(

@@ -72,7 +72,7 @@ class Feed:
                 self._cursor = table.version
         return not self._is_caught_up or self._cursor < table.version
 
-    def next_chunk(self, epoch: int) -> bytes:
+    def next_chunk(self) -> bytes:
         """Return the body of the next TABLE message. Only where has_chunk."""
         closes: list[int] = []
         entries = self._bucket_entries(closes) if self._buckets else self._changes()
@@ -80,7 +80,7 @@ class Feed:
         self.told = 0 if self._buckets else self._cursor
         self._is_caught_up = self._is_caught_up or is_last
         packer = msgpack.Packer()
-        head = (epoch, self.subscription, self._number, self.told, int(is_last), bytes(closes))
+        head = (self.subscription, self._number, self.told, int(is_last), bytes(closes))
         self._number += 1
         return b"".join(
             (

@@ -13,7 +13,7 @@ __all__ = ["Keyring"]
 class Keyring:
     """At most three generations: the last, the present and one on offer."""
 
-    __slots__ = ("_by_id", "_last", "_offered", "_overlap_s", "_retire_at", "present")
+    __slots__ = ("_by_id", "_last", "_offered", "_overlap_s", "present", "retire_at")
 
     def __init__(self, keys: TrafficKeys, *, overlap_s: float) -> None:
         self.present = keys
@@ -21,17 +21,12 @@ class Keyring:
         self._by_id = {keys.key_id: keys}
         self._last: TrafficKeys | None = None
         self._offered: TrafficKeys | None = None
-        self._retire_at: float | None = None
+        self.retire_at: float | None = None  # When the last generation ends.
 
     @property
     def next_key_id(self) -> int:
         """The id of the generation after this one."""
         return (self.present.key_id + 1) % 256
-
-    @property
-    def retire_at(self) -> float | None:
-        """When the last generation ends; None if it has."""
-        return self._retire_at
 
     def open(self, datagram: bytes, key_id: int, number: int, now: float) -> bytes | DropReason:
         """Return the body of a datagram, or why it was dropped."""
@@ -53,12 +48,12 @@ class Keyring:
         """Seal with these keys; what the ones before sealed may still arrive for a while."""
         self._last, self.present, self._offered = self.present, keys, None
         self._by_id = {self._last.key_id: self._last, keys.key_id: keys}
-        self._retire_at = now + self._overlap_s
+        self.retire_at = now + self._overlap_s
 
     def retire(self, now: float) -> None:
         """Forget the last generation when its time has come: forward secrecy starts there."""
-        if self._retire_at is None or now < self._retire_at or self._last is None:
+        if self.retire_at is None or now < self.retire_at or self._last is None:
             return
-        self._retire_at = None
+        self.retire_at = None
         del self._by_id[self._last.key_id]
         self._last = None

@@ -41,7 +41,7 @@ class TrafficKeys:
     def open(self, datagram: bytes, number: int) -> bytes | DropReason:
         """Return the body, or why not. The number counts as received only once authenticated."""
         window = self.window
-        if window.seen(number):
+        if number <= window.highest and window.seen(number):
             return DropReason.TOO_OLD if window.too_old(number) else DropReason.REPLAYED
         try:
             body = self._open(NONCE.pack(number), datagram[HEADER_BYTES:], datagram[:HEADER_BYTES])

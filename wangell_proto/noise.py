@@ -173,7 +173,7 @@ class Responder:
         return symmetric.decrypt_and_hash(message[sealed_end:])
 
     def write_response(self, payload: bytes, *, ephemeral: bytes, psk: bytes) -> bytes:
-        """Return the second message. Raises HandshakeError on an unusable key."""
+        """Return the second message."""
         symmetric, ephemeral_public = self._symmetric, public_key(ephemeral)
         symmetric.mix_ephemeral(ephemeral_public)
         symmetric.mix_key(_exchange(ephemeral, self._remote_ephemeral))

@@ -20,7 +20,7 @@ from wangell_proto.wire import Kind
 
 __all__ = ["Message", "Outbox"]
 
-_LANES: dict[Kind, Lane] = {
+_LANES: dict[int, Lane] = {
     Kind.WAKE: Lane.WAKE,
     Kind.STATE: Lane.STATE,
     Kind.BULK: Lane.BULK,
@@ -31,6 +31,7 @@ _LANES: dict[Kind, Lane] = {
     Kind.DIGESTS_WANTED: Lane.STATE,
     Kind.REKEY_WANTED: Lane.STATE,
 }
+_BULK = int(Kind.BULK)
 
 
 class Message:
@@ -54,7 +55,7 @@ class Message:
 
     def __init__(
         self,
-        kind: Kind,
+        kind: int,
         body: bytes,
         *,
         epoch: int = 0,
@@ -70,7 +71,7 @@ class Message:
         self.key = None if replaces is None else (self.lane, replaces)
         self.sequence = -1
         self.first_sent_at: float | None = None
-        self.fragments = max(1, -(-len(body) // FRAGMENT_BYTES))
+        self.fragments = -(-len(body) // FRAGMENT_BYTES) or 1
         self.acked = 0
         self.is_done = False
         # A wake that went to a second server as well.
@@ -81,7 +82,7 @@ class Message:
     @property
     def is_application(self) -> bool:
         """Say whether the application sent it: such a message outlives its link."""
-        return self.kind <= Kind.BULK
+        return self.kind <= _BULK
 
     def part(self, index: int) -> bytes:
         """Return the bytes of one fragment."""
@@ -100,10 +101,10 @@ class Message:
 class Outbox:
     """Queues by lane, and the messages sent and not acknowledged, by sequence."""
 
-    __slots__ = ("_bytes", "_fragmented", "_latest", "_next_sequence", "_queues", "unacknowledged")
+    __slots__ = ("_bytes", "_fragmented", "_latest", "_next_sequence", "queues", "unacknowledged")
 
     def __init__(self) -> None:
-        self._queues: tuple[deque[Message], ...] = tuple(deque() for _ in Lane)
+        self.queues: tuple[deque[Message], ...] = tuple(deque() for _ in Lane)
         self._latest: dict[tuple[Lane, str], Message] = {}
         self._next_sequence = 1
         self._bytes = 0
@@ -112,11 +113,11 @@ class Outbox:
 
     def __len__(self) -> int:
         """Count the messages that wait for their first transmission."""
-        return sum(map(len, self._queues))
+        return sum(map(len, self.queues))
 
     def put(self, message: Message) -> None:
         """Queue a message. Raises QueueFullError. A latest-wins one replaces its predecessor."""
-        queue = self._queues[message.lane]
+        queue = self.queues[message.lane]
         predecessor = self._latest.get(message.key) if message.key is not None else None
         is_waiting = predecessor is not None and predecessor.sequence < 0
         freed = len(predecessor.body) if predecessor is not None and is_waiting else 0
@@ -138,16 +139,12 @@ class Outbox:
         if message.key is not None:
             self._latest[message.key] = message
 
-    def head(self, lane: int) -> Message | None:
-        """Return the next message of a lane, or None."""
-        queue = self._queues[lane]
-        return queue[0] if queue else None
-
     @property
     def has_room(self) -> bool:
         """Say whether one more sequence fits the window of the receiver."""
-        oldest = next(iter(self.unacknowledged), self._next_sequence)
-        return self._next_sequence - oldest < DELIVERY_WINDOW
+        if not self.unacknowledged:
+            return True
+        return self._next_sequence - next(iter(self.unacknowledged)) < DELIVERY_WINDOW
 
     @property
     def may_fragment(self) -> bool:
@@ -156,18 +153,19 @@ class Outbox:
 
     def take(self, lane: int) -> Message:
         """Take the head of a lane, which now has a sequence and waits for acknowledgement."""
-        message = self._queues[lane].popleft()
+        message = self.queues[lane].popleft()
         self._bytes -= len(message.body)
-        self.register(message)
-        return message
+        return self.register(message)
 
-    def register(self, message: Message) -> None:
-        """Give a message its sequence."""
+    def register(self, message: Message) -> Message:
+        """Give a message its sequence, and return it."""
         message.sequence = self._next_sequence
         self._next_sequence += 1
         self.unacknowledged[message.sequence] = message
         self._bytes += len(message.body)
-        self._fragmented += message.fragments > 1
+        if message.fragments > 1:
+            self._fragmented += 1
+        return message
 
     def forget(self, message: Message) -> None:
         """Drop a message: it was acknowledged, or nobody wants it any more."""
@@ -180,12 +178,12 @@ class Outbox:
             del self._latest[message.key]
 
     def drain(self) -> list[Message]:
-        """Take everything out, sent or not: the peer will not come back for it."""
-        queued = [message for queue in self._queues for message in queue]
+        """Take everything out, sent or not: the peer, which has no link, will not come back."""
+        queued = [message for queue in self.queues for message in queue]
         left = [*self.unacknowledged.values(), *queued]
         self.unacknowledged.clear()
         self._latest.clear()
         self._bytes = self._fragmented = 0
-        for queue in self._queues:
+        for queue in self.queues:
             queue.clear()
         return left

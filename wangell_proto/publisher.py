@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 
 from wangell_proto.control import Subscription
+from wangell_proto.digests import Digests
 from wangell_proto.feed import Feed, View
 from wangell_proto.table import Table
 
 __all__ = ["Publisher"]
+
+# What a peer that holds no record would send: it is spared the asking.
+NOTHING = Digests()
 
 
 class Publisher:
@@ -58,9 +62,9 @@ class Publisher:
         if wanted.history == self.history and wanted.version >= table.floor and not wanted.buckets:
             cursor = wanted.version
         elif wanted.root != view.digests.root():
-            if not wanted.buckets:
+            if not wanted.buckets and wanted.root != NOTHING.root():
                 return None
-            buckets = view.digests.differing(wanted.buckets)
+            buckets = view.digests.differing(wanted.buckets or NOTHING.pack())
         self._views[wanted.prefixes] = view
         view.followers += 1
         return Feed(view, wanted.number, cursor=cursor, buckets=buckets)

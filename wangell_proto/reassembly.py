@@ -4,11 +4,14 @@ A fragment that is taken is acknowledged and will not come again, so a reassembl
 away to make room: one too many is refused before it is acknowledged, and its sender tries later.
 """
 
+from collections.abc import Mapping
+
 from wangell_proto.constants import (
     FRAGMENT_BYTES,
     REASSEMBLIES_PER_PEER_MAX,
     REASSEMBLY_BYTES_MAX,
 )
+from wangell_proto.errors import DropReason
 
 __all__ = ["Reassembler", "ReassemblyBudget"]
 
@@ -29,18 +32,25 @@ class Reassembler:
         self._budget = budget
         self._partial: dict[int, tuple[int, dict[int, bytes]]] = {}
 
-    def has_room(self, sequence: int, count: int) -> bool:
-        """Say whether a fragment can be taken: its message has begun, or may begin."""
-        known = self._partial.get(sequence)
-        if known is not None:
-            return known[0] == count
-        return (
-            len(self._partial) < REASSEMBLIES_PER_PEER_MAX
-            and self._budget.bytes_left >= count * FRAGMENT_BYTES
-        )
+    def refusal(self, counts: Mapping[int, int]) -> DropReason | None:
+        """Return why fragments of these messages, by sequence and count, cannot be taken."""
+        fresh = bytes_needed = 0
+        for sequence, count in counts.items():
+            known = self._partial.get(sequence)
+            if known is None:
+                fresh += 1
+                bytes_needed += count * FRAGMENT_BYTES
+            elif known[0] != count:
+                return DropReason.MALFORMED
+        if fresh and (
+            len(self._partial) + fresh > REASSEMBLIES_PER_PEER_MAX
+            or bytes_needed > self._budget.bytes_left
+        ):
+            return DropReason.REASSEMBLY_FULL
+        return None
 
     def add(self, sequence: int, index: int, count: int, part: bytes) -> bytes | None:
-        """Take a fragment for which there is room; return the message if it is whole now."""
+        """Take a fragment that is not refused; return the message if it is whole now."""
         known = self._partial.get(sequence)
         if known is None:
             self._budget.bytes_left -= count * FRAGMENT_BYTES

@@ -7,7 +7,6 @@ from wangell_proto.doorman import Caller, Doorman
 from wangell_proto.errors import DropReason
 from wangell_proto.events import Address, LinkEnd
 from wangell_proto.handshake import Reply
-from wangell_proto.noise import HandshakeError
 from wangell_proto.roster import Roster
 from wangell_proto.states import LinkInput
 from wangell_proto.wire import Header
@@ -40,12 +39,7 @@ class Reception:
             return DropReason.ADDRESS_UNPROVEN
         if not isinstance(verdict, Caller):
             return verdict
-        try:
-            if verdict.greeting.resumes:
-                return self._renew(verdict, now)
-            return self._meet(verdict, now)
-        except HandshakeError:
-            return DropReason.BAD_HANDSHAKE
+        return (self._renew if verdict.greeting.resumes else self._meet)(verdict, now)
 
     def _renew(self, caller: Caller, now: float) -> DropReason | None:
         """Offer new keys for a link that is up."""
@@ -53,7 +47,7 @@ class Reception:
         if link is None or not link.is_up or link.address != caller.address:
             return DropReason.UNKNOWN_SESSION
         if not link.peer.is_same(caller.greeting, caller.static):
-            return DropReason.UNKNOWN_SESSION
+            return DropReason.UNKNOWN_SESSION  # Somebody else has learned of the session.
         if caller.attempt <= link.last_attempt:
             return DropReason.STALE_HANDSHAKE  # Overtaken: the peer waits for a later one.
         reply = Reply(

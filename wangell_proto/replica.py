@@ -22,17 +22,17 @@ Entry = tuple[str, bytes | None, int]
 class Chunk:
     """A TABLE message, checked."""
 
-    __slots__ = ("closes", "entries", "epoch", "is_last", "number", "subscription", "version")
+    __slots__ = ("closes", "entries", "is_last", "number", "subscription", "version")
 
     def __init__(
         self,
-        numbers: tuple[int, int, int, int],
+        numbers: tuple[int, int, int],
         closes: bytes,
         entries: list[Entry],
         *,
         is_last: bool,
     ) -> None:
-        self.epoch, self.subscription, self.number, self.version = numbers
+        self.subscription, self.number, self.version = numbers
         self.closes = closes
         self.entries = entries
         self.is_last = is_last
@@ -59,15 +59,15 @@ def parse_chunk(body: bytes) -> Chunk | None:
         items = msgpack.unpackb(body, max_ext_len=0, max_map_len=0)
     except (ValueError, msgpack.UnpackException):
         return None
-    if type(items) is not list or len(items) != 7 or not all(map(_is_number, items[:5])):
+    if type(items) is not list or len(items) != 6 or not all(map(_is_number, items[:4])):
         return None
-    epoch, subscription, number, version, is_last, closes, entries = items
+    subscription, number, version, is_last, closes, entries = items
     if type(closes) is not bytes or len(closes) > BUCKETS or type(entries) is not list:
         return None
     if is_last > 1 or not all(map(_is_entry, entries)):
         return None
     return Chunk(
-        (epoch, subscription, number, version),
+        (subscription, number, version),
         closes,
         [tuple(entry) for entry in entries],
         is_last=bool(is_last),
@@ -99,10 +99,12 @@ class Replica:
         self.is_synced = False
         return self.subscription
 
-    def receive(self, chunk: Chunk, history: bytes) -> list[RecordChanged | TableSynced] | None:
+    def receive(
+        self, chunk: Chunk, *, epoch: int, history: bytes
+    ) -> list[RecordChanged | TableSynced] | None:
         """Apply a chunk and those that waited for it; None if it belongs nowhere.
 
-        `history` names the server whose versions these are.
+        `history` names the server whose versions these are, `epoch` is the server's.
         """
         ahead = chunk.number - self._next_number
         if chunk.subscription != self.subscription or not 0 <= ahead < CHUNKS_OUTSTANDING_MAX:
@@ -111,12 +113,16 @@ class Replica:
         changes: list[RecordChanged | TableSynced] = []
         while (following := self._early.pop(self._next_number, None)) is not None:
             self._next_number += 1
-            self._apply(following, history, changes)
+            self._apply(following, changes)
+            if following.version:
+                self.version, self.history = following.version, history
+            if following.is_last and not self.is_synced:
+                self.is_synced = True
+                self._fresh.clear()
+                changes.append(TableSynced(version=self.version, epoch=epoch))
         return changes
 
-    def _apply(
-        self, chunk: Chunk, history: bytes, changes: list[RecordChanged | TableSynced]
-    ) -> None:
+    def _apply(self, chunk: Chunk, changes: list[RecordChanged | TableSynced]) -> None:
         for key, value, version in chunk.entries:
             bucket = bucket_of(key)
             if not self.is_synced:
@@ -126,12 +132,6 @@ class Replica:
             fresh = self._fresh.pop(bucket, set())
             for key in [key for key in self._buckets[bucket] if key not in fresh]:
                 self._put(key, None, chunk.version, bucket, changes)
-        if chunk.version:
-            self.version, self.history = chunk.version, history
-        if chunk.is_last and not self.is_synced:
-            self.is_synced = True
-            self._fresh.clear()
-            changes.append(TableSynced(version=self.version, epoch=chunk.epoch))
 
     def _put(
         self,

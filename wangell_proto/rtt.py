@@ -33,6 +33,8 @@ class RoundTrip:
     def timeout_s(self, backoffs: int, jitter: float) -> float:
         """Return how long to wait for an acknowledgement: jitter, 0 to 1, adds up to a quarter."""
         base = max(self._floor_s, self.smoothed_s + 4 * self.variation_s + self._slack_s)
+        if not backoffs:
+            return min(self._cap_s, base)
         return float(min(self._cap_s, base * 2 ** min(backoffs, 16)) * (1 + jitter / 4))
 
     def loss_delay_s(self) -> float:

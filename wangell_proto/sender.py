@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import msgpack
 
@@ -16,7 +17,13 @@ from wangell_proto.wire import FrameType
 __all__ = ["Sender"]
 
 _MESSAGE, _FRAGMENT = int(FrameType.MESSAGE), int(FrameType.FRAGMENT)
-_GATED = (Lane.STATE, Lane.BULK)
+_LANES = tuple(Lane)
+# The msgpack header of an array of so many frames.
+_ARRAYS = tuple(bytes((0x90 | count,)) for count in range(FRAMES_MAX + 1))
+
+
+def _nothing() -> None:
+    """Make no message: a client has no table to give."""
 
 
 class Sender:
@@ -26,7 +33,6 @@ class Sender:
         "_acks",
         "_control",
         "_keyring",
-        "_made",
         "_outbox",
         "_pending",
         "_probes",
@@ -35,6 +41,8 @@ class Sender:
         "flight",
         "is_over",
         "is_pulling",
+        "made",
+        "may_make",
         "next_number",
     )
 
@@ -46,22 +54,24 @@ class Sender:
         outbox: Outbox,
         acks: AckTracker,
         flight: Flight,
-        made: Callable[[], Message | None],
     ) -> None:
         self._keyring = keyring
         self._session = session
         self._outbox = outbox
         self._acks = acks
         self.flight = flight
-        # Messages that are made only when there is room for them: chunks of the table.
-        self._made = made
+        # Makes messages only when there is room for them: chunks of the table. It is not asked
+        # until its owner says that there may be one.
+        self.made: Callable[[], Message | None] = _nothing
+        self.may_make = False
         # Whether the outbox is emptied here: one of the links that share it, once it is up.
         self.is_pulling = False
         self.is_over = False
         self.next_number = 0
         self._probes = 0
-        self._control: list[bytes] = []
-        self._pending: tuple[deque[Content], ...] = tuple(deque() for _ in Lane)
+        # By the type of frame, which is the second byte of its packed form.
+        self._control: dict[int, bytes] = {}
+        self._pending: tuple[deque[Content], ...] = tuple(deque() for _ in _LANES)
         # Of the protocol's own, too long for the room that there is: a subscription with digests.
         self._waiting: deque[Message] = deque()
 
@@ -97,9 +107,8 @@ class Sender:
                 self._outbox.forget(message)
 
     def say(self, frame: bytes) -> None:
-        """Send a frame that is not acknowledged, once. A repetition of one that waits is none."""
-        if frame not in self._control:
-            self._control.append(frame)
+        """Send a frame, unacknowledged; it takes the place of one of its type that waits."""
+        self._control[frame[1]] = frame
 
     def requeue(self, contents: Iterable[Content]) -> None:
         """Send lost contents again, when there is room."""
@@ -116,98 +125,114 @@ class Sender:
         """Return what is to be sent now."""
         out: list[bytes] = []
         while True:
-            frames, contents = self._gather(now)
-            if not frames:
+            frames: list[bytes] = []
+            contents: list[Content] = []
+            is_full = self._gather(frames, contents, now)
+            if frames:
+                out.append(self.seal(frames, contents, now))
+            if not is_full:
                 self._probes = 0
                 return out
-            out.append(self.seal(frames, contents, now))
 
     def seal(self, frames: list[bytes], contents: list[Content], now: float) -> bytes:
         """Return a datagram under the next packet number."""
         number = self.next_number
         self.next_number = number + 1
-        body = b"".join((bytes((0x90 | len(frames),)), *frames))
+        body = _ARRAYS[len(frames)] + b"".join(frames)
         datagram = self._keyring.present.seal(body, session=self._session, number=number)
         if contents:
             self.flight.on_sent(SentPacket(number, now, len(datagram), tuple(contents)))
         return datagram
 
-    def _gather(self, now: float) -> tuple[list[bytes], list[Content]]:
-        contents: list[Content] = []
-        frames = self._control[: FRAMES_MAX - 1]
-        if frames:
-            del self._control[: FRAMES_MAX - 1]
+    def _gather(self, frames: list[bytes], contents: list[Content], now: float) -> bool:
+        """Fill one datagram; say whether something that may be sent found no room."""
+        if self._control:
+            frames += self._control.values()
+            self._control.clear()
         acks = self._acks
         if acks.due_at is not None and acks.due_at <= now:
             frames.append(acks.frame(now))
         room = BODY_BYTES_MAX - 1 - sum(map(len, frames))
-        room = self._fill(Lane.WAKE, frames, contents, room, now)
-        if self._probes > 0 or self.flight.congestion.room >= DATAGRAM_BYTES_MAX:
-            for lane in _GATED:
-                room = self._fill(lane, frames, contents, room, now)
+        # While the receiver's window is full nothing new may go, but what was lost may.
+        pulls = self.is_pulling and self._outbox.has_room
+        is_full = False
+        for lane in _LANES:
+            if not (self._pending[lane] or (pulls and self._may_pull(lane))):
+                continue
+            if lane is not Lane.WAKE and not self._may_fill():
+                break
+            is_full, room = self._fill(lane, frames, contents, room, now)
+            if is_full:
+                break
         if contents:
             self._probes -= 1
             if acks.due_at is not None and len(frames) < FRAMES_MAX and acks.bytes_max <= room:
                 frames.append(acks.frame(now))  # It was waiting for company.
-        return frames, contents
+        return is_full
+
+    def _may_pull(self, lane: Lane) -> bool:
+        if self._outbox.queues[lane]:
+            return True
+        return lane is Lane.STATE and (self.may_make or bool(self._waiting))
+
+    def _may_fill(self) -> bool:
+        return self._probes > 0 or self.flight.congestion.room >= DATAGRAM_BYTES_MAX
 
     def _fill(
         self, lane: Lane, frames: list[bytes], contents: list[Content], room: int, now: float
-    ) -> int:
-        while len(frames) < FRAMES_MAX:
+    ) -> tuple[bool, int]:
+        """Add what one lane has; say whether something was left for want of room, and the room."""
+        while True:
             content = self._next_content(lane)
             if content is None:
-                break
+                return False, room
             frame = self._frame(content, now)
-            if len(frame) > room:
+            if len(frame) > room or len(frames) == FRAMES_MAX:
                 self._pending[lane].appendleft(content)
-                break
+                return True, room
             room -= len(frame)
             frames.append(frame)
             contents.append(content)
-        return room
 
     def _next_content(self, lane: Lane) -> Content | None:
         pending = self._pending[lane]
         while pending:
             message, index = pending.popleft()
-            if message.fragments > 1 and message.carrier is not self:
-                continue  # It turned to another link meanwhile, whole.
             if not message.is_acked(index):
                 return message, index
-        if not self.is_pulling:
+        if not self.is_pulling or not self._outbox.has_room:
             return None
         following = self._next_message(lane)
         if following is None:
             return None
         following.carrier = self
-        pending.extend((following, index) for index in range(1, following.fragments))
+        if following.fragments > 1:
+            pending.extend((following, index) for index in range(1, following.fragments))
         return following, 0
 
     def _next_message(self, lane: Lane) -> Message | None:
         outbox = self._outbox
-        if self._waiting and lane is Lane.STATE and outbox.may_fragment:
-            outbox.register(self._waiting[0])
-            return self._waiting.popleft()
-        head = outbox.head(lane)
-        if head is not None:
-            if not outbox.has_room or (head.fragments > 1 and not outbox.may_fragment):
-                return None
-            return outbox.take(lane)
-        if lane is not Lane.STATE or not outbox.has_room or not outbox.may_fragment:
+        if lane is Lane.STATE and self._waiting and outbox.may_fragment:
+            return outbox.register(self._waiting.popleft())
+        queue = outbox.queues[lane]
+        if queue:
+            return outbox.take(lane) if queue[0].fragments == 1 or outbox.may_fragment else None
+        if lane is not Lane.STATE or not self.may_make or not outbox.may_fragment:
             return None
-        made = self._made()
-        if made is not None:
-            outbox.register(made)
-        return made
+        made = self.made()
+        if made is None:
+            self.may_make = False
+            return None
+        return outbox.register(made)
 
     @staticmethod
     def _frame(content: Content, now: float) -> bytes:
         message, index = content
         if message.first_sent_at is None:
             message.first_sent_at = now
-        kind, sequence, epoch = int(message.kind), message.sequence, message.epoch
+        kind, sequence, epoch = message.kind, message.sequence, message.epoch
         if message.fragments == 1:
-            return bytes(msgpack.packb([_MESSAGE, kind, sequence, epoch, message.body]))
+            return cast("bytes", msgpack.packb([_MESSAGE, kind, sequence, epoch, message.body]))
         count, part = message.fragments, message.part(index)
-        return bytes(msgpack.packb([_FRAGMENT, kind, sequence, epoch, index, count, part]))
+        frame = [_FRAGMENT, kind, sequence, epoch, index, count, part]
+        return cast("bytes", msgpack.packb(frame))

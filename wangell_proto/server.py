@@ -40,6 +40,7 @@ from wangell_proto.wire import DatagramType, Farewell, Frame, Header, Kind, pars
 
 __all__ = ["Server"]
 
+_LANES = tuple(Lane)
 _SEALED, _INITIATION = int(DatagramType.SEALED), int(DatagramType.INITIATION)
 
 
@@ -96,7 +97,13 @@ class Server:
     # --- What the caller asks for ---
 
     def send(
-        self, peer: str, body: bytes, *, lane: Lane, now: float, replaces: str | None = None
+        self,
+        peer: str,
+        body: bytes,
+        *,
+        lane: Lane,
+        now: float,  # noqa: ARG002  # as all calls have it; datagrams_to_send says what leaves
+        replaces: str | None = None,
     ) -> MessageId:
         """Queue a message for a peer that is linked, or was within forget_after_s.
 
@@ -104,14 +111,13 @@ class Server:
         `replaces`. Raises UnknownPeerError, LocalProtocolError where it is too long (wakes 900
         bytes, others 64 KiB), QueueFullError where 1,024 messages or 4 MiB wait.
         """
-        del now  # Part of the interface: what is sent, and when, is for datagrams_to_send.
         check_message(body, lane)
         known = self._roster.peers.get(peer)
         if known is None:
             raise UnknownPeerError(f"{peer} is not linked; send after its LinkUp")
         message_id = MessageId(self._message_id + 1)
         known.outbox.put(
-            Message(Kind(lane), body, epoch=self.epoch, message_id=message_id, replaces=replaces)
+            Message(lane, body, epoch=self.epoch, message_id=message_id, replaces=replaces)
         )
         self._message_id = message_id
         if known.link is not None:
@@ -210,7 +216,10 @@ class Server:
         """
         if self._publisher.has_moved:
             self._publisher.has_moved = False
-            self._dispatch.spread(link for link in self._links.values() if link.has_chunk)
+            behind = [link for link in self._links.values() if link.has_chunk]
+            for link in behind:
+                link.channel.sender.may_make = True
+            self._dispatch.spread(behind)
         return self._dispatch.datagrams(now)
 
     def next_deadline(self) -> float | None:
@@ -223,9 +232,7 @@ class Server:
     def handle_deadline(self, *, now: float) -> None:
         """Do what is due. Calling early is harmless."""
         for session in self._dispatch.due(now):
-            link = self._links.get(session)
-            if link is None:
-                continue
+            link = self._links[session]
             if link.next_deadline() <= now:
                 link.handle_deadline(now=now)
             if session in self._links:
@@ -308,17 +315,15 @@ class Server:
     def _forget(self, name: str) -> None:
         peer = self._roster.forget(name)
         for message in peer.outbox.drain():
-            if message.is_application:
-                self._events.append(
-                    MessageFailed(peer=PeerName(name), message_id=MessageId(message.message_id))
-                )
+            message_id = MessageId(message.message_id)
+            self._events.append(MessageFailed(peer=PeerName(name), message_id=message_id))
 
     def on_message(self, link: AcceptedLink, kind: int, body: bytes, *, now: float) -> None:
         """Take a peer's message."""
         del now
         if kind != Kind.SUBSCRIBE:
             self._events.append(
-                MessageReceived(peer=PeerName(link.peer.name), body=body, lane=Lane(kind))
+                MessageReceived(peer=PeerName(link.peer.name), body=body, lane=_LANES[kind])
             )
             return
         subscription = parse_subscription(body)
@@ -327,7 +332,7 @@ class Server:
             self.on_malformed(link)
         elif self._publisher.is_complete:
             self._publisher.release(link.feed)
-            link.feed = self._publisher.subscribe(subscription)
+            link.follow(self._publisher.subscribe(subscription))
             if link.feed is None:
                 self._want_digests(link)
 

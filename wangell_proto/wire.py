@@ -142,23 +142,30 @@ def _is_number(value: object) -> bool:
 def _is_ack(frame: Frame) -> bool:
     if not 4 <= len(frame) <= 2 + 2 * ACK_RANGES_MAX or len(frame) % 2:
         return False
-    if not all(map(_is_number, frame)):
-        return False
-    bounds = frame[2:]
-    # Highest first: each range ends above the next one's start.
-    return all(high >= low for high, low in zip(bounds[::2], bounds[1::2], strict=True)) and all(
-        low > high for low, high in zip(bounds[1::2], bounds[2::2], strict=False)
-    )
+    above = NUMBER_MAX - 1  # Highest first: each range ends above the next one's start.
+    for bound in frame[2:]:
+        if type(bound) is not int or not 0 <= bound <= above:
+            return False
+        above = bound
+    return _is_number(frame[1]) and _are_apart(frame)
+
+
+def _are_apart(frame: Frame) -> bool:
+    return all(low > high for low, high in zip(frame[3::2], frame[4::2], strict=False))
 
 
 def _is_message(frame: Frame) -> bool:
+    if len(frame) != 5:
+        return False
+    _, kind, sequence, epoch, body = frame
     return (
-        len(frame) == 5
-        and type(frame[1]) is int
-        and 0 <= frame[1] < _KINDS
-        and _is_number(frame[2])
-        and _is_number(frame[3])
-        and type(frame[4]) is bytes
+        type(kind) is int
+        and type(sequence) is int
+        and type(epoch) is int
+        and type(body) is bytes
+        and 0 <= kind < _KINDS
+        and 0 <= sequence < NUMBER_MAX
+        and 0 <= epoch < NUMBER_MAX
     )
 
 

@@ -1,7 +1,7 @@
 """A network of virtual time between sans-IO cores.
 
-`Network(seed)` delivers datagrams after a delay, or loses, repeats, delays or damages them, all from
-one seed: a failure is replayed by the seed it prints.
+`Network(seed)` delivers datagrams after a delay, or loses, repeats, delays or damages them, all
+from a single seed: a failure is replayed by the seed that it prints.
 """
 
 import heapq
@@ -115,6 +115,7 @@ class Network:
     def run(self, seconds: float) -> None:
         """Let time pass."""
         end = self.now + seconds
+        self.flush()
         while (following := self._next_time()) <= end:
             self.now = max(self.now, following)
             self._step()

@@ -1,0 +1,254 @@
+"""Rare turns of a link, each made to happen."""
+
+import itertools
+
+import pytest
+
+from tests.proto.helpers.network import PRIVATE_KEY, PSK, SECOND_SERVER, SERVER, Network
+from tests.proto.helpers.stories import bodies, frames, join, link_of, linked, sealed_by
+from wangell_proto import (
+    DropReason,
+    Lane,
+    LinkDown,
+    LinkEnd,
+    LinkUp,
+    RecordChanged,
+    Server,
+    ServerConfig,
+    TableSynced,
+    Timers,
+)
+from wangell_proto.control import Subscription
+from wangell_proto.wire import DatagramType, Kind
+
+
+def test_a_client_learns_from_a_heartbeat_that_it_is_not_heard():
+    network = Network()
+    server, _, client, client_host = linked(network)
+    heartbeat = frames([4, 1, 0, 0, 3_000_000, 1, 1, 0, b""])
+    client.receive_datagram(
+        sealed_by(server.links["n1"], heartbeat), source=SERVER, now=network.now
+    )
+    network.flush()
+    assert [event.reason for event in client_host.of(LinkDown)] == [LinkEnd.UNHEARD]
+
+
+def test_digests_are_sent_only_to_the_server_that_is_followed():
+    network = Network()
+    network.server(SERVER)
+    second, _ = network.server(SECOND_SERVER, serves_table=False)
+    client, _ = network.client(servers=(SERVER, SECOND_SERVER))
+    network.run(0.1)
+    before = client._replica.subscription
+    wanted = frames([2, int(Kind.DIGESTS_WANTED), 900, 1, b""])
+    client.receive_datagram(
+        sealed_by(second.links["n1"], wanted), source=SECOND_SERVER, now=network.now
+    )
+    assert client._replica.subscription == before
+
+
+def test_a_chunk_of_a_server_that_is_not_followed_is_counted():
+    network = Network()
+    network.server(SERVER)
+    second, _ = network.server(SECOND_SERVER, serves_table=False)
+    client, client_host = network.client(servers=(SERVER, SECOND_SERVER))
+    network.run(0.1)
+    chunk = b"\x96\x01\x00\x63\x01\xc4\x00\x91\x93\xa1a\xc4\x01x\x63"
+    client.receive_datagram(
+        sealed_by(second.links["n1"], frames([2, int(Kind.TABLE), 900, 1, chunk])),
+        source=SECOND_SERVER,
+        now=network.now,
+    )
+    assert client.drops[DropReason.STALE_CHUNK] == 1
+    assert not client_host.of(RecordChanged) and dict(client.records) == {}
+
+
+def test_a_response_for_another_session_renews_nothing():
+    network = Network()
+    _, _, client, client_host = linked(network)
+    link = link_of(client)
+    link._dial(network.now, resumes=link._server_session)
+    link._server_session += 1
+    network.run(0.05)
+    assert client.drops[DropReason.STALE_HANDSHAKE] == 1
+    assert link.channel.keyring.present.key_id == 0
+    assert not client_host.of(LinkDown)
+
+
+def test_a_renewal_by_another_run_at_the_same_address_is_refused():
+    network = Network()
+    server, _, client, client_host = linked(network)
+    session = server.links["n1"].session
+    again, _ = network.client("n1", address=client_host.address)
+    again.handle_deadline(now=network.now)
+    link_of(again)._attempt = None
+    link_of(again)._outgoing.clear()
+    link_of(again)._dial(network.now, resumes=session)
+    network.run(0.01)
+    assert server.drops[DropReason.UNKNOWN_SESSION] == 1
+    assert server.links["n1"].channel.keyring.present.key_id == 0
+    assert client.primary is not None
+
+
+def test_sessions_are_never_given_twice():
+    network = Network()
+    draws = itertools.chain(
+        [b"\0\0\0\0", b"\0\0\0\7", b"\0\0\0\7", b"\0\0\0\0", b"\0\0\0\x08"], itertools.repeat(b"")
+    )
+
+    def random(size: int) -> bytes:
+        return (next(draws) if size == 4 else b"") or network.random.randbytes(size)
+
+    server = Server(ServerConfig(private_key=PRIVATE_KEY, psks=(PSK,), epoch=1), random=random)
+    network.attach(server, SERVER)
+    join(network, "n1")
+    join(network, "n2")
+    assert sorted(server._links) == [7, 8]
+
+
+def test_calling_early_is_harmless():
+    network = Network()
+    server, server_host = network.server()
+    client, client_host = network.client()
+    for _ in range(40):
+        network.run(0.0001)
+        server.handle_deadline(now=network.now)
+        client.handle_deadline(now=network.now)
+        network.flush()
+    assert len(client_host.of(LinkUp)) == len(server_host.of(LinkUp)) == 1
+    assert sum(data[3] == DatagramType.INITIATION for *_, data in network.sent) == 2
+
+
+def test_a_subscription_that_comes_while_the_table_is_withheld_waits_for_it():
+    network = Network()
+    server, _, client, client_host = linked(network)
+    server.set_record("default/a", b"1")
+    network.run(0.1)
+    server.serve_table(is_complete=False, now=network.now)
+    subscription = Subscription(
+        number=client._replica.subscribe(), history=b"", version=0, prefixes=(),
+        root=client._replica.digests.root(), buckets=b"",
+    ).pack()  # fmt: skip
+    server.receive_datagram(
+        sealed_by(link_of(client), frames([2, int(Kind.SUBSCRIBE), 900, 0, subscription])),
+        source=client_host.address,
+        now=network.now,
+    )
+    synced = len(client_host.of(TableSynced))
+    network.run(3)
+    assert len(client_host.of(TableSynced)) == synced
+    server.serve_table(is_complete=True, now=network.now)
+    network.run(0.1)
+    assert len(client_host.of(TableSynced)) == synced + 1
+
+
+def test_a_subscription_that_was_withheld_and_forgotten_is_asked_for_again():
+    """The flag went off and on again between two heartbeats: the client saw nothing of it."""
+    network = Network()
+    server, _, client, client_host = linked(network)
+    link = server.links["n1"]
+    server._publisher.release(link.feed)
+    link.feed = None
+    server.set_record("default/a", b"1")
+    network.run(4)
+    assert dict(client.records) == {"default/a": b"1"}
+    assert not client_host.of(LinkDown)
+
+
+def test_a_feed_that_nobody_follows_any_more_ends():
+    network = Network()
+    server, _, client, _ = linked(network)
+    client.primary.is_followed = False
+    network.run(4)
+    assert server.links["n1"].feed is None
+    assert server._publisher._views == {}
+
+
+def test_a_subscription_with_digests_waits_for_room_among_the_fragments():
+    network = Network()
+    server, server_host, client, client_host = linked(network)
+    for index in range(40):
+        server.set_record(f"default/{index}", b"x")
+    network.run(0.1)
+    # Two long messages fill the room that the receiver has, and nothing gets through.
+    network.cut(client_host.address, SERVER)
+    for _ in range(2):
+        client.send(bytes(2000), lane=Lane.STATE, now=network.now)
+    network.run(0.01)
+    client._replica.history = b"another!"
+    client._subscribe(client.primary, with_buckets=True)
+    assert len(client.primary.channel.sender._waiting) == 1
+    network.heal()
+    network.run(2)
+    assert len(client.primary.channel.sender._waiting) == 0
+    assert len(bodies(server_host)) == 2
+    assert client_host.of(TableSynced)
+
+
+def test_a_link_that_ends_takes_a_waiting_subscription_along():
+    network = Network()
+    _, _, client, client_host = linked(network)
+    network.cut(client_host.address, SERVER)
+    for _ in range(2):
+        client.send(bytes(2000), lane=Lane.STATE, now=network.now)
+    network.run(0.01)
+    client._subscribe(client.primary, with_buckets=True)
+    network.run(5)
+    network.heal()
+    network.run(5)
+    assert len(client_host.of(LinkUp)) == 2
+    assert len(client.outbox.unacknowledged) == 0
+
+
+def test_only_a_server_makes_chunks():
+    network = Network()
+    _, _, client, _ = linked(network)
+    sender = link_of(client).channel.sender
+    sender.may_make = True
+    assert sender.datagrams(network.now) == []
+    assert sender.may_make is False
+
+
+def test_of_each_type_of_control_frame_the_newest_is_sent():
+    network = Network()
+    _, _, client, _ = linked(network)
+    sender = link_of(client).channel.sender
+    for reason in range(20):
+        sender.say(frames([7, reason])[1:])
+        sender.say(frames([5])[1:])
+    (datagram,) = sender.datagrams(network.now)
+    assert len(datagram) == 18 + 1 + 3 + 2 + 16
+
+
+def test_forgotten_peers_go_one_by_one():
+    network = Network()
+    server, server_host = network.server(timers=Timers(forget_after_s=5.0))
+    first, _ = join(network, "n1")
+    second, _ = join(network, "n2")
+    first.close(now=network.now)
+    network.run(3)
+    second.close(now=network.now)
+    network.run(3)
+    assert set(server._roster.peers) == {"n2"}
+    network.run(3)
+    assert server._roster.peers == {}
+    assert len(server_host.of(LinkDown)) == 2
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+def test_a_window_full_of_unacknowledged_messages_takes_no_new_ones(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("wangell_proto.outbox.DELIVERY_WINDOW", 4)
+    network = Network()
+    _, server_host, client, _ = linked(network)
+    network.run(1)
+    network.default.is_cut = True
+    for index in range(10):
+        client.send(b"%d" % index, lane=lane, now=network.now)
+    network.run(0.3)
+    waiting = client.outbox.unacknowledged
+    assert max(waiting) - min(waiting) < 4
+    network.heal()
+    network.run(2)
+    assert len(bodies(server_host)) == 10
