@@ -72,8 +72,7 @@ class Service:
         before, self.record = self.record, record
         effects = self._move(record)
         if record.phase in (Phase.COLD, Phase.DRAINING) or _is_later(record, before):
-            self._heard, self._is_released = None, False
-            self.held.recall()
+            self._recall()
         match record.phase:
             case Phase.COLD:
                 return effects + self._turned_cold(before)
@@ -212,6 +211,11 @@ class Service:
     def _turned_draining(self) -> list[Effect]:
         hold = [*self.routing.set_mode(Mode.HOLD), *self.routing.end_hand_over()]
         return [*hold, self._count_connections(), *self._report_wake()]
+
+    def _recall(self) -> None:
+        """Nothing listens any more: what is out waits again."""
+        self._heard, self._is_released, self._look_again_ns = None, False, None
+        self.held.recall()
 
     # Letting in.
 
