@@ -9,7 +9,17 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-__all__ = ["KeyFileError", "Keys", "generate_keys", "read_keys"]
+__all__ = [
+    "PRIVATE",
+    "PUBLIC",
+    "SHARED",
+    "KeyFileError",
+    "Keys",
+    "generate_keys",
+    "new_keys",
+    "read_key",
+    "read_keys",
+]
 
 KEY_BYTES = 32
 PRIVATE, PUBLIC, SHARED = "controller.key", "controller.pub", "psk"
@@ -29,17 +39,31 @@ class Keys:
     "Pre-shared with all daemons: it admits, and proves nothing else"
 
 
-def generate_keys(directory: Path) -> list[Path]:
-    """Write a private key, its public half for the daemons, and a pre-shared key.
-
-    Raises KeyFileError where one of them is there already, and writes none then.
-    """
+def new_keys() -> dict[str, str]:
+    """Return a private key, its public half for the daemons, and a pre-shared key, as texts."""
     private = X25519PrivateKey.generate()
-    contents = {
+    keys = {
         PRIVATE: private.private_bytes_raw(),
         PUBLIC: private.public_key().public_bytes_raw(),
         SHARED: secrets.token_bytes(KEY_BYTES),
     }
+    return {name: base64.b64encode(key).decode("ascii") + "\n" for name, key in keys.items()}
+
+
+def read_key(text: str, where: str) -> bytes:
+    """Return the key that a text holds. Raises KeyFileError, which says `where`."""
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise KeyFileError(f"{where}: not a key: expected one line of base64") from error
+    if len(key) != KEY_BYTES:
+        raise KeyFileError(f"{where}: not a key: {len(key)} bytes, expected {KEY_BYTES}")
+    return key
+
+
+def generate_keys(directory: Path) -> list[Path]:
+    """Write new keys. Raises KeyFileError where one of them is there already, and writes none."""
+    contents = new_keys()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths = [directory / name for name in contents]
     for path in paths:
@@ -48,8 +72,8 @@ def generate_keys(directory: Path) -> list[Path]:
                 f"{path} is there already, and daemons may trust it: remove it first, or choose"
                 " another directory"
             )
-    for path, key in zip(paths, contents.values(), strict=True):
-        _write(path, key)
+    for path, text in zip(paths, contents.values(), strict=True):
+        _write(path, text)
     return paths
 
 
@@ -58,21 +82,19 @@ def read_keys(directory: Path) -> Keys:
     return Keys(private_key=_read(directory / PRIVATE), psk=_read(directory / SHARED))
 
 
-def _write(path: Path, key: bytes) -> None:
+def _write(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 (a descriptor)
-        file.write(base64.b64encode(key).decode("ascii") + "\n")
+        file.write(text)
 
 
 def _read(path: Path) -> bytes:
     try:
-        key = base64.b64decode(path.read_text().strip(), validate=True)
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise KeyFileError(f"{path}: not a key: expected one line of base64") from error
     except OSError as error:
         raise KeyFileError(
             f"{path}: {error.strerror}: make keys with `wangell-controller keygen {path.parent}`"
         ) from error
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise KeyFileError(f"{path}: not a key: expected one line of base64") from error
-    if len(key) != KEY_BYTES:
-        raise KeyFileError(f"{path}: not a key: {len(key)} bytes, expected {KEY_BYTES}")
-    return key
+    return read_key(text, str(path))

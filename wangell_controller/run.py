@@ -2,16 +2,12 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any
-
-from prometheus_client import start_http_server
 
 from wangell_controller.backends.local import LocalSettings, plan
 from wangell_controller.keys import Keys, read_keys
@@ -21,7 +17,8 @@ from wangell_controller.manifests import ManifestError, read_manifests, read_mod
 from wangell_controller.metrics import Metrics
 from wangell_controller.roles import Declared, Leader, Role, StandIn
 from wangell_controller.run_directory import RunDirectory
-from wangell_controller.settings import Address, Settings
+from wangell_controller.serving import keep_quick, serve_metrics
+from wangell_controller.settings import Settings
 
 __all__ = ["run"]
 
@@ -30,8 +27,6 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 # Ticks between two looks at the peers' round trips: as often as anybody scrapes.
 MEASURE_TICKS = 5
-# A scrape has its own thread, and would keep the interpreter for 5 ms while a wake waits.
-SWITCH_INTERVAL_S = 0.0002
 
 
 async def run(settings: Settings) -> None:
@@ -47,8 +42,8 @@ async def run(settings: Settings) -> None:
         life = _Life(settings, RunDirectory(settings.run_dir), declared)
         await life.begin(keys)
         if settings.metrics_address is not None:
-            _serve_metrics(life.metrics, settings.metrics_address, leaving)
-        _keep_quick()
+            serve_metrics(life.metrics, settings.metrics_address, leaving)
+        keep_quick()
         _notify_ready()
         await life.until_stopped()
         await life.end()
@@ -171,26 +166,6 @@ class _Life:
         loop.default_exception_handler(context)
         self._failure = context.get("exception") or RuntimeError(context["message"])
         self._stop.set()
-
-
-def _serve_metrics(metrics: Metrics, address: Address, leaving: contextlib.ExitStack) -> None:
-    host, port = address
-    try:
-        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
-    except OSError as error:
-        reason = f"metrics cannot be served at {host}:{port}: {error.strerror}"
-        raise OSError(error.errno, reason) from error
-    leaving.callback(thread.join)
-    leaving.callback(server.server_close)
-    leaving.callback(server.shutdown)
-    log.info("metrics at http://%s:%d/metrics", host, server.server_port)
-
-
-def _keep_quick() -> None:
-    """A full collection walks all that was loaded: 10 ms in the middle of somebody's wake."""
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def _notify_ready() -> None:

@@ -4,14 +4,16 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Address", "Settings", "parse_address", "parse_seconds"]
+from wangell_controller.keys import Keys
+
+__all__ = ["Address", "KubeSettings", "Settings", "parse_address", "parse_seconds"]
 
 Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All of it."""
+    """With the local backend."""
 
     manifests: tuple[Path, ...]
     local: Path
@@ -21,6 +23,25 @@ class Settings:
     status_file: Path | None
     metrics_address: Address | None
     activation_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeSettings:
+    """On Kubernetes."""
+
+    kubeconfig: Path | None
+    "None: $KUBECONFIG, or the pod's own ServiceAccount"
+    namespace: str
+    "Our own: where Lease and keys are"
+    identity: str
+    "Our pod's name"
+    daemon_account: str
+    "The daemons' ServiceAccount, in the same namespace"
+    keys: Keys | None
+    "None: those in the cluster's Secrets"
+    listen: Address
+    health_address: Address | None
+    metrics_address: Address | None
 
 
 def parse_address(text: str) -> Address:

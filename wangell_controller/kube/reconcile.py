@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from wangell_controller.kube.backoff import Backoff
-from wangell_controller.kube.errors import KubeError
+from wangell_controller.kube.errors import ConflictError, KubeError
 
 __all__ = ["Outcome", "Reconciler"]
 
@@ -27,7 +27,6 @@ class Outcome(enum.Enum):
 
     DONE = "done"  # All is as it should be, as far as is known now.
     AGAIN = "again"  # Something is under way that tells no event: look again after a back-off.
-    GIVE_UP = "give up"  # Only a change of what is declared can help, and that is an event.
 
 
 class Reconciler:
@@ -84,6 +83,9 @@ class Reconciler:
     async def _run(self, key: str) -> None:
         try:
             outcome = await self._look(key)
+        except ConflictError as error:  # The object was not as we had seen it: we will.
+            log.debug("%s: looked at again: %s", key, error)
+            outcome = Outcome.AGAIN
         except KubeError as error:
             log.warning("%s: not as it should be: %s", key, error)
             outcome = Outcome.AGAIN

@@ -1,0 +1,326 @@
+"""Replicas as a Deployment's: raising is a PATCH of its scale, and so is lowering, with a fence.
+
+The wake path is one request on a connection that is open already; nothing that Kubernetes has to
+say about the pod afterwards is waited for, only told on.
+
+Raising is idempotent, and anybody may: whoever does it besides us (another controller, a user) is
+told as found. Lowering names the version of the Deployment that it was decided on, so one that was
+raised meanwhile is not lowered.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from wangell_controller.backends import (
+    ReplicaEnded,
+    ReplicaFailed,
+    ReplicaFound,
+    ReplicaReplaced,
+    ReplicaStarted,
+    ServicePlaced,
+    Tell,
+    Trouble,
+)
+from wangell_controller.kube.backoff import Backoff
+from wangell_controller.kube.endpoints import Endpoints
+from wangell_controller.kube.errors import ConflictError, KubeError, NotFoundError
+from wangell_controller.kube.inventory import Inventory, Object
+from wangell_controller.kube.observed import (
+    frontends_of,
+    pod_of,
+    ready_pods,
+    replicas_of,
+    version_of,
+)
+from wangell_controller.kube.resources import DEPLOYMENTS, split_key
+from wangell_controller.kube.trouble import trouble_of
+from wangell_controller.model import WangellService
+
+__all__ = ["KubeBackend", "ScaleApi"]
+
+log = logging.getLogger(__name__)
+
+# Somebody waits: an API server that restarts is asked again before its clients' own retries.
+RAISE_RETRY_S_MIN, RAISE_RETRY_S_MAX = 0.02, 1.0
+# Nobody waits.
+LOWER_RETRY_S_MIN, LOWER_RETRY_S_MAX = 0.1, 60.0
+
+
+class ScaleApi(Protocol):
+    """What scaling needs of the API server."""
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return the object there."""
+
+    async def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Change some fields."""
+
+
+class _Seen(NamedTuple):
+    """A Deployment as it was when something was decided."""
+
+    version: str
+    generation: int
+    "Grows when what it asks for changes, and not with its status"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Slot:
+    """One service's place."""
+
+    manifest: WangellService
+    deployment_path: str
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    is_raised: bool = False
+    "A replica is wanted"
+    was_running: bool = False
+    activation: int = 0
+    version: int = 0
+    "Of our last write: events of older versions are of the past"
+    noted: _Seen | None = None
+    "The Deployment as a drain began"
+    under_way: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def wanted(self) -> int:
+        return max(1, self.manifest.spec.replicas)
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.under_way is not None and not self.under_way.done()
+
+
+class KubeBackend:
+    """Behind the controller's Backend. The operator tells it what the inventory tells."""
+
+    replaces_image = True
+
+    def __init__(
+        self,
+        api: ScaleApi,
+        inventory: Inventory,
+        *,
+        tell: Tell,
+        activations: Mapping[str, int],
+        hurry: Callable[[str], None],
+    ) -> None:
+        """`api` is kept warm for wakes alone; `hurry` has a service's objects looked at."""
+        self._api = api
+        self._inventory = inventory
+        self._tell = tell
+        self._activations = activations
+        self._hurry = hurry
+        self._loop = asyncio.get_running_loop()
+        self._slots: dict[str, _Slot] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # What the controller asks.
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The cluster's Nodes."""
+        return self._inventory.nodes
+
+    def declare(self, service: WangellService) -> None:
+        """Have its objects made or changed; tell where it is, and of what runs of it already."""
+        key = service.key
+        slot = self._slots.get(key)
+        if slot is not None:
+            slot.manifest = service
+        else:
+            path = DEPLOYMENTS.path(*split_key(key))
+            slot = self._slots[key] = _Slot(manifest=service, deployment_path=path)
+            self._place(key, slot)
+            self._adopt(key, slot)
+        self._hurry(key)
+
+    def forget(self, key: str) -> None:
+        """Know it no more; the operator deletes its objects."""
+        slot = self._slots.pop(key)
+        slot.is_raised = False
+        if slot.under_way is not None:
+            slot.under_way.cancel()
+        if slot.timer is not None:
+            slot.timer.cancel()
+
+    def start(self, key: str, activation: int) -> None:
+        """Send the PATCH; nothing comes before it."""
+        slot = self._slots[key]
+        slot.is_raised, slot.activation, slot.noted = True, activation, None
+        self._begin(slot, self._raise(key, slot, activation))
+
+    def prepare_stop(self, key: str) -> None:
+        """Note the Deployment as it is before any daemon is asked to hold."""
+        self._slots[key].noted = _seen(self._inventory.deployment(key))
+
+    def stop(self, key: str) -> None:
+        """Lower it to zero, if it is still what it was."""
+        slot = self._slots[key]
+        slot.is_raised = False
+        seen, slot.noted = slot.noted or _seen(self._inventory.deployment(key)), None
+        if seen is not None:
+            self._begin(slot, self._lower(key, slot, seen))
+
+    def trouble(self, key: str) -> Trouble | None:
+        """What Kubernetes says is wrong."""
+        return trouble_of(self._inventory.deployment(key), self._inventory.pods(key))
+
+    async def aclose(self) -> None:
+        """Leave everything as it is: what runs is the next controller's."""
+        for key in list(self._slots):
+            self.forget(key)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # What the operator asks.
+
+    def replicas_to_ask(self, key: str, live: Object | None) -> int:
+        """Return the replicas that an apply should ask for: no lowering to zero, that is fenced."""
+        slot = self._slots.get(key)
+        if slot is None or not slot.is_raised or (live is not None and slot.is_under_way):
+            return replicas_of(live)
+        return slot.wanted
+
+    # What the inventory tells.
+
+    def deployed(self, key: str, after: Object | None) -> None:
+        """The Deployment has changed, perhaps by another hand than ours."""
+        slot = self._slots.get(key)
+        if slot is None or slot.is_under_way or after is None or version_of(after) < slot.version:
+            return
+        replicas = replicas_of(after)
+        if replicas and not slot.is_raised:
+            self._found(key, slot, None, "was raised by another")
+        elif not replicas and slot.is_raised:
+            slot.is_raised = False
+            self._tell(key, ReplicaEnded(activation=None, reason="was scaled to zero by another"))
+
+    def exposed(self, key: str) -> None:
+        """The Service has changed."""
+        slot = self._slots.get(key)
+        if slot is not None:
+            self._place(key, slot)
+
+    def moved(self, key: str) -> None:
+        """Its pods have changed, or what the EndpointSlices say of them."""
+        slot = self._slots.get(key)
+        if slot is None:
+            return
+        self._place(key, slot)
+        was_running, slot.was_running = slot.was_running, slot.endpoints.is_running
+        if was_running and not slot.was_running and slot.is_raised:
+            reason = "has gone, and Kubernetes starts another"
+            self._tell(key, ReplicaReplaced(activation=None, reason=reason))
+
+    # Placing.
+
+    def _place(self, key: str, slot: _Slot) -> None:
+        now = self._loop.time()
+        endpoints, before = slot.endpoints, slot.endpoints.placed(now=now)
+        endpoints.frontends = frontends_of(self._inventory.kube_service(key))
+        endpoints.see_pods(pod_of(pod) for pod in self._inventory.pods(key))
+        endpoints.see_ready(ready_pods(self._inventory.slices(key)), now=now)
+        self._tell_placed(key, slot, before)
+
+    def _tell_placed(self, key: str, slot: _Slot, before: ServicePlaced) -> None:
+        now = self._loop.time()
+        placed = slot.endpoints.placed(now=now)
+        if placed != before:
+            self._tell(key, placed)
+        if slot.timer is not None:
+            slot.timer.cancel()
+        due = slot.endpoints.next_at(now=now)
+        slot.timer = self._loop.call_at(due, self._tell_placed, key, slot, placed) if due else None
+
+    # Raising and lowering.
+
+    def _adopt(self, key: str, slot: _Slot) -> None:
+        slot.was_running = slot.endpoints.is_running
+        if replicas_of(self._inventory.deployment(key)):
+            reason = "an earlier controller's replica runs"
+            self._found(key, slot, self._activations.get(key, 0), reason)
+
+    def _found(self, key: str, slot: _Slot, activation: int | None, reason: str) -> None:
+        slot.is_raised = True
+        self._tell(
+            key,
+            ReplicaFound(
+                activation=activation,
+                spawned_ns=time.monotonic_ns(),
+                # Ready is no proof of it: a pod without a probe is ready before its server listens.
+                is_listening=False,
+                reason=reason,
+            ),
+        )
+
+    def _begin(self, slot: _Slot, work: Coroutine[Any, Any, None]) -> None:
+        """Whatever was under way sees, after its next answer, that it is out of date."""
+        task = slot.under_way = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.result()
+
+    async def _raise(self, key: str, slot: _Slot, activation: int) -> None:
+        backoff = Backoff(RAISE_RETRY_S_MIN, RAISE_RETRY_S_MAX)
+        while slot.is_raised and slot.activation == activation:
+            body = {"spec": {"replicas": slot.wanted}}
+            try:
+                scale = await self._api.merge(f"{slot.deployment_path}/scale", body)
+            except NotFoundError:
+                self._hurry(key)  # Somebody has deleted it; a look makes it anew, already raised.
+            except KubeError as error:
+                if not error.is_passing:
+                    self._tell(key, ReplicaFailed(activation=activation, reason=str(error)))
+                    return
+                log.warning("%s: not raised yet: %s", key, error)
+            else:
+                slot.version = max(slot.version, version_of(scale))
+                started = ReplicaStarted(activation=activation, spawned_ns=time.monotonic_ns())
+                self._tell(key, started)
+                return
+            await asyncio.sleep(backoff.next_s())
+
+    async def _lower(self, key: str, slot: _Slot, seen: _Seen) -> None:
+        backoff = Backoff(LOWER_RETRY_S_MIN, LOWER_RETRY_S_MAX)
+        while not slot.is_raised:
+            try:
+                instead = await self._try_to_lower(slot, seen)
+            except KubeError as error:
+                log.warning("%s: not lowered yet: %s", key, error)
+                await asyncio.sleep(backoff.next_s())
+                continue
+            if instead is None or slot.is_raised:
+                return
+            if instead.generation != seen.generation:
+                self._found(key, slot, None, "was raised or changed by another meanwhile")
+                return
+            seen = instead  # Only its status has changed.
+
+    async def _try_to_lower(self, slot: _Slot, seen: _Seen) -> _Seen | None:
+        """Return what the Deployment is by now, if it is not as it was seen."""
+        body = {"metadata": {"resourceVersion": seen.version}, "spec": {"replicas": 0}}
+        try:
+            scale = await self._api.merge(f"{slot.deployment_path}/scale", body)
+        except NotFoundError:
+            return None
+        except ConflictError:
+            return _seen(await self._api.get(slot.deployment_path))
+        slot.version = max(slot.version, version_of(scale))
+        return None
+
+
+def _seen(deployment: Object | None) -> _Seen | None:
+    if deployment is None:
+        return None
+    metadata = deployment["metadata"]
+    return _Seen(version=metadata["resourceVersion"], generation=metadata["generation"])

@@ -1,0 +1,71 @@
+"""Where a service's replicas are, as its record tells it to the daemons. Pure, but for a clock.
+
+A pod is told of as soon as it is scheduled: its node's daemon knows its LISTEN by the UID alone,
+long before anybody knows its address. And it is called routed once its EndpointSlice has called it
+ready for a while: then every node's proxy sends to it, and no daemon need hand callers over.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from wangell_controller.backends import ServicePlaced
+from wangell_controller.kube.observed import Pod
+from wangell_proto.vocabulary import Endpoint, Frontend
+
+__all__ = ["ROUTED_AFTER_S", "Endpoints"]
+
+# Node proxies write what they have seen at most once a second, and an overloaded one takes longer.
+ROUTED_AFTER_S = 5.0
+
+
+@dataclass(slots=True)
+class Endpoints:
+    """Of one service. Times are seconds of one monotonic clock."""
+
+    frontends: tuple[Frontend, ...] = ()
+    _pods: tuple[Pod, ...] = ()
+    _ready_since: dict[str, float] = field(default_factory=dict)
+    "By pod, from the first time on: a probe that fails later is for Kubernetes to act on"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a replica could answer."""
+        return any(pod.is_running for pod in self._pods)
+
+    def see_pods(self, pods: Iterable[Pod]) -> None:
+        """Take all the pods that there are now."""
+        self._pods = tuple(sorted(pods, key=lambda pod: pod.uid))
+        there = {pod.uid for pod in self._pods}
+        self._ready_since = {uid: at for uid, at in self._ready_since.items() if uid in there}
+
+    def see_ready(self, ready: Collection[str], *, now: float) -> None:
+        """Take the pods that the EndpointSlices call ready now."""
+        for pod in self._pods:
+            if pod.uid in ready:
+                self._ready_since.setdefault(pod.uid, now)
+
+    def placed(self, *, now: float) -> ServicePlaced:
+        """Return what there is to tell."""
+        placed = [pod for pod in self._pods if pod.node and not pod.is_leaving]
+        return ServicePlaced(
+            frontends=self.frontends,
+            endpoints=tuple(
+                Endpoint(
+                    address=pod.address,
+                    node=pod.node,
+                    workload=pod.uid,
+                    is_routed=self._is_routed(pod.uid, now),
+                )
+                for pod in placed
+            ),
+            ready=frozenset(pod.uid for pod in placed if pod.is_ready),
+        )
+
+    def next_at(self, *, now: float) -> float | None:
+        """Return when another pod will be routed, by the passing of time alone."""
+        due = [at + ROUTED_AFTER_S for at in self._ready_since.values()]
+        return min((at for at in due if at > now), default=None)
+
+    def _is_routed(self, uid: str, now: float) -> bool:
+        since = self._ready_since.get(uid)
+        return since is not None and since + ROUTED_AFTER_S <= now

@@ -1,0 +1,146 @@
+"""All objects of the API server that concern us, as they were last seen, each found in one step."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from wangell_controller.kube.api import Selection
+from wangell_controller.kube.desired import OWNED
+from wangell_controller.kube.observed import expects_daemon, service_key
+from wangell_controller.kube.resources import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    NODES,
+    PODS,
+    SERVICES,
+    WANGELL_SERVICES,
+)
+from wangell_controller.kube.watching import Watched, WatchedApi
+
+__all__ = ["Inventory", "InventoryUser", "Object"]
+
+Object = Mapping[str, Any]
+
+
+class InventoryUser(Protocol):
+    """Who is told what changes. Keys are those of WangellServices."""
+
+    def declared(self, key: str, after: Object | None) -> None:
+        """A WangellService is new, has changed, or (None) is no more."""
+
+    def deployed(self, key: str, after: Object | None) -> None:
+        """Its Deployment."""
+
+    def exposed(self, key: str) -> None:
+        """Its Service."""
+
+    def moved(self, key: str) -> None:
+        """Its pods, or what the EndpointSlices say of them."""
+
+
+class Inventory:
+    """Watches, and who asks them. `follow` them all for as long as it is to be true."""
+
+    def __init__(self, api: WatchedApi, user: InventoryUser) -> None:
+        self._user = user
+        self._pods: dict[str, dict[str, Object]] = {}
+        self._slices: dict[str, dict[str, Object]] = {}
+        self._nodes: frozenset[str] = frozenset()
+        ours = {"labels": OWNED}
+        # In the order in which they are to be whole: what is declared is told last, to a backend
+        # that can see what there is of it.
+        self._watched = {
+            resource.plural: Watched(api, Selection(resource=resource, **labels), on_change)
+            for resource, labels, on_change in (
+                (NODES, {}, self._on_node),
+                (PODS, ours, self._on_pod),
+                (ENDPOINT_SLICES, ours, self._on_slice),
+                (SERVICES, ours, self._on_kube_service),
+                (DEPLOYMENTS, ours, self._on_deployment),
+                (WANGELL_SERVICES, {}, self._on_declared),
+            )
+        }
+
+    async def follow(self) -> None:
+        """Watch everything, each kind once those before it are whole."""
+        async with asyncio.TaskGroup() as group:
+            for watched in self._watched.values():
+                group.create_task(watched.follow())
+                await watched.whole.wait()
+
+    async def whole(self) -> None:
+        """Return once everything that there is has been told."""
+        for watched in self._watched.values():
+            await watched.whole.wait()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that there is has been told."""
+        return all(watched.whole.is_set() for watched in self._watched.values())
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The nodes that have a daemon, or should."""
+        return self._nodes
+
+    def declaration(self, key: str) -> Object | None:
+        """The WangellService."""
+        return self._watched[WANGELL_SERVICES.plural].objects.get(key)
+
+    def declarations(self) -> Mapping[str, Object]:
+        """All WangellServices."""
+        return self._watched[WANGELL_SERVICES.plural].objects
+
+    def deployment(self, key: str) -> Object | None:
+        """Its Deployment."""
+        return self._watched[DEPLOYMENTS.plural].objects.get(key)
+
+    def kube_service(self, key: str) -> Object | None:
+        """Its Service."""
+        return self._watched[SERVICES.plural].objects.get(key)
+
+    def pods(self, key: str) -> Iterable[Object]:
+        """Its pods, whatever becomes of them."""
+        return self._pods.get(key, {}).values()
+
+    def slices(self, key: str) -> Iterable[Object]:
+        """The EndpointSlices of its Service."""
+        return self._slices.get(key, {}).values()
+
+    def _on_declared(self, key: str, _before: Object | None, after: Object | None) -> None:
+        self._user.declared(key, after)
+
+    def _on_deployment(self, key: str, _before: Object | None, after: Object | None) -> None:
+        self._user.deployed(key, after)
+
+    def _on_kube_service(self, key: str, _before: Object | None, _after: Object | None) -> None:
+        self._user.exposed(key)
+
+    def _on_pod(self, name: str, before: Object | None, after: Object | None) -> None:
+        self._index(self._pods, name, before, after)
+
+    def _on_slice(self, name: str, before: Object | None, after: Object | None) -> None:
+        self._index(self._slices, name, before, after)
+
+    def _index(
+        self,
+        index: dict[str, dict[str, Object]],
+        name: str,
+        before: Object | None,
+        after: Object | None,
+    ) -> None:
+        keys = [service_key(each) for each in (before, after) if each is not None]
+        for key in keys:
+            found = index.get(key or "", {})
+            found.pop(name, None)
+            if not found:
+                index.pop(key or "", None)
+        if after is not None and keys[-1] is not None:
+            index.setdefault(keys[-1], {})[name] = after
+        for key in dict.fromkeys(keys):
+            if key is not None:
+                self._user.moved(key)
+
+    def _on_node(self, name: str, _before: Object | None, after: Object | None) -> None:
+        others = self._nodes - {name}
+        self._nodes = others | {name} if after and expects_daemon(after) else others

@@ -1,0 +1,230 @@
+"""A controller's life on Kubernetes: keys, epoch, everything that there is, then the daemons."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wangell_controller.controller import Controller
+from wangell_controller.exports import export
+from wangell_controller.keys import Keys
+from wangell_controller.kube.admission import Admission
+from wangell_controller.kube.api import Api, NoClusterError, Selection
+from wangell_controller.kube.backend import KubeBackend
+from wangell_controller.kube.backoff import Backoff
+from wangell_controller.kube.epoch import take_epoch
+from wangell_controller.kube.errors import KubeError
+from wangell_controller.kube.events import Events
+from wangell_controller.kube.health import Health
+from wangell_controller.kube.inventory import Inventory
+from wangell_controller.kube.link_keys import keys_of
+from wangell_controller.kube.operator import Operator
+from wangell_controller.kube.resources import NAMESPACES
+from wangell_controller.kube.warmth import keep_warm
+from wangell_controller.kube.watching import Watched
+from wangell_controller.link import ProtocolLink
+from wangell_controller.metrics import Metrics
+from wangell_controller.serving import keep_quick, serve_metrics
+from wangell_controller.settings import KubeSettings
+
+__all__ = ["KubeError", "NoClusterError", "run"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TICK_S = 1.0
+# Ticks between two looks at the peers' round trips: as often as anybody scrapes.
+MEASURE_TICKS = 5
+RETRY_S_MIN, RETRY_S_MAX = 0.2, 10.0
+# The kubelet's own grace is 30 s.
+LEAVE_S = 5.0
+
+
+class Life:
+    """The parts, and what drives them."""
+
+    def __init__(self, settings: KubeSettings, api: Api) -> None:
+        self.metrics = Metrics()
+        self._settings = settings
+        self._api, self._wakes = api, api.twin()
+        user = f"system:serviceaccount:{settings.namespace}:{settings.daemon_account}"
+        self._admission = Admission(api, user=user)
+        self._link = ProtocolLink(self.metrics, self._admission)
+        self._operator = operator = Operator(api)
+        self._inventory = Inventory(api, operator)
+        self._events = Events(api, self._inventory.declaration, instance=settings.identity)
+        self._controller = Controller(
+            link=self._link,
+            metrics=self.metrics,
+            boot_id=BOOT_ID.read_text().strip(),
+            activations=operator.activations,
+            journal=self._events,
+            on_change=operator.changed,
+        )
+        self._backend = KubeBackend(
+            self._wakes,
+            self._inventory,
+            tell=self._controller.tell,
+            activations=operator.activations,
+            hurry=operator.reconciler.hurry,
+        )
+        self._controller.use(self._backend)
+        operator.use(
+            inventory=self._inventory,
+            controller=self._controller,
+            backend=self._backend,
+            events=self._events,
+        )
+        own = Selection(resource=NAMESPACES, fields=f"metadata.name={settings.namespace}")
+        self._home = Watched(api, own, self._on_home)
+        self.missing: str | None = "the cluster is being read"
+        "Before this controller can serve"
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._duties: list[asyncio.Task[None]] = []
+        self._ticks = 0
+        self._leaving: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises what no patience with the API server mends."""
+        self._loop.set_exception_handler(self._on_exception)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        for duty in (
+            self._serve(),
+            self._home.follow(),
+            self._events.send(),
+            keep_warm(self._wakes),
+        ):
+            self._take_on(duty)
+        await self._stop.wait()
+        await self._end()
+        if self._failure is not None:
+            raise self._failure
+
+    def _take_on(self, duty: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(duty)
+        self._duties.append(task)
+        task.add_done_callback(self._on_duty_over)
+
+    def _on_duty_over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._fail(task.exception() or RuntimeError(f"{task} is over"))
+
+    def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A part has failed: end, so that whoever started us starts us again."""
+        loop.default_exception_handler(context)
+        self._fail(context.get("exception") or RuntimeError(context["message"]))
+
+    def _fail(self, failure: BaseException) -> None:
+        self._failure = self._failure or failure
+        self._stop.set()
+
+    async def _serve(self) -> None:
+        keys, epoch = await self._begin()
+        await self._link.open(
+            bind=self._settings.listen,
+            private_key=keys.private_key,
+            psk=keys.psk,
+            epoch=epoch - 1,
+        )
+        log.info("daemons are linked at %s:%d", *self._link.address)
+        self._take_on(self._inventory.follow())
+        await self._inventory.whole()
+        export(self.metrics, controller=self._controller, backend=self._backend, link=self._link)
+        self._link.lead(epoch)
+        self.missing = None
+        log.info("leading with epoch %d: %d services", epoch, len(self._controller.services))
+        keep_quick()
+        while True:
+            self._tick()
+            await asyncio.sleep(TICK_S)
+
+    async def _begin(self) -> tuple[Keys, int]:
+        settings, api = self._settings, self._api
+        namespace, holder = settings.namespace, settings.identity
+        keys = settings.keys
+        if keys is None:
+            keys = await _insist(lambda: keys_of(api, namespace=namespace), "the link's keys")
+        epoch = await _insist(
+            lambda: take_epoch(api, namespace=namespace, holder=holder), "the epoch"
+        )
+        return keys, epoch
+
+    def _tick(self) -> None:
+        self._controller.tick()
+        if self._ticks % MEASURE_TICKS == 0:
+            self._link.measure()
+        self._ticks += 1
+
+    def _on_home(
+        self, _key: str, _before: dict[str, Any] | None, after: dict[str, Any] | None
+    ) -> None:
+        """Our namespace has changed: where it is being deleted, so are we, and all our rights."""
+        is_ending = after is not None and "deletionTimestamp" in after["metadata"]
+        if is_ending and self._leaving is None:
+            self._leaving = asyncio.get_running_loop().create_task(self._operator.leave())
+
+    async def _end(self) -> None:
+        """Leave what runs to the next one; say goodbye to daemons, write the last statuses."""
+        log.info("leaving; what runs stays")
+        self._controller.close()
+        self._link.close()
+        try:
+            await asyncio.wait_for(self._close(), LEAVE_S)
+        except TimeoutError:
+            log.warning("the last statuses could not be written in %.0f s", LEAVE_S)
+        for duty in self._duties:
+            duty.remove_done_callback(self._on_duty_over)
+            duty.cancel()
+        await asyncio.gather(*self._duties, return_exceptions=True)
+        await self._wakes.aclose()
+        await self._api.aclose()
+
+    async def _close(self) -> None:
+        if self._leaving is not None:
+            await self._leaving
+        await self._operator.aclose()
+        await self._admission.aclose()
+        await self._backend.aclose()
+
+
+async def _insist(ask: Callable[[], Awaitable[T]], what: str) -> T:
+    """Ask until the API server answers: at an installation our rights come a moment after us."""
+    backoff = Backoff(RETRY_S_MIN, RETRY_S_MAX)
+    while True:
+        try:
+            return await ask()
+        except KubeError as error:
+            if not error.is_passing:
+                raise
+            delay_s = backoff.next_s()
+            log.warning("%s: asked again in %.1f s: %s", what, delay_s, error)
+            await asyncio.sleep(delay_s)
+
+
+async def run(settings: KubeSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises NoClusterError, KeyFileError, KubeError, SupersededError, and OSError where an address
+    cannot be had.
+    """
+    api = await Api.connect(settings.kubeconfig)
+    life = Life(settings, api)
+    with contextlib.ExitStack() as leaving:
+        if settings.metrics_address is not None:
+            serve_metrics(life.metrics, settings.metrics_address, leaving)
+        health = None
+        if settings.health_address is not None:
+            health = await Health.serve(settings.health_address, lambda: life.missing)
+        try:
+            await life.run()
+        finally:
+            if health is not None:
+                await health.aclose()
