@@ -3,12 +3,11 @@
 Pure, like `service`: the agent feeds it events and carries its effects out.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from wangell_daemon.deadlines import Deadlines
-from wangell_daemon.effects import Effect, EndHandOver, ForgetFrontends, ForgetReplica, GiveUp
+from wangell_daemon.effects import Effect, ForgetFrontends, ForgetReplica, GiveUp
 from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
 from wangell_daemon.packets import frontend_key, frontend_of
 from wangell_daemon.service import Service
@@ -189,9 +188,8 @@ class Node:
     def _apply(self, name: str, record: ServiceRecord, *, now_ns: int) -> list[Effect]:
         keys = self._checked_frontends(name, record)
         service = self._services.get(name) or self._add(name, keys, record)
-        gone = self._reindex(service, keys, record)
-        updated = self._not_of_others(service, service.update(record, now_ns=now_ns))
-        effects = [*gone, *self._after(service, updated)]
+        effects = self._take_from_others(service, keys) + self._reindex(service, keys, record)
+        effects += self._after(service, service.update(record, now_ns=now_ns))
         for replica in self._own_replicas(record):
             if replica in self._heard:
                 effects += self._tell(service, self._heard.pop(replica), now_ns=now_ns)
@@ -217,19 +215,13 @@ class Node:
         newest = self._refused.get(owner.name)
         return newest is not None and frontend not in newest.frontends
 
-    def _not_of_others(self, service: Service, effects: list[Effect]) -> list[Effect]:
-        """Leave alone what another service has taken over meanwhile."""
-
-        def kept(frontends: tuple[bytes, ...]) -> tuple[bytes, ...]:
-            owners = self._by_frontend
-            return tuple(key for key in frontends if owners.get(key, service) is service)
-
-        return [
-            dataclasses.replace(effect, frontends=kept(effect.frontends))
-            if isinstance(effect, ForgetFrontends | EndHandOver)
-            else effect
-            for effect in effects
-        ]
+    def _take_from_others(self, service: Service | None, keys: tuple[bytes, ...]) -> list[Effect]:
+        effects: list[Effect] = []
+        for key in keys:
+            owner = self._by_frontend.get(key)
+            if owner is not None and owner is not service:
+                effects += self._after(owner, owner.lose(key))
+        return effects
 
     def _add(self, name: str, keys: tuple[bytes, ...], record: ServiceRecord) -> Service:
         slot = self._slots.claim(self._adopted[key] for key in keys if key in self._adopted)

@@ -87,6 +87,12 @@ class Service:
         """The service was deleted."""
         return [*self.routing.forget(), *self._refuse_all("failed")]
 
+    def lose(self, frontend: bytes) -> list[Effect]:
+        """Another service has the address now; our own record that says so waits for another's."""
+        remaining = tuple(each for each in self.routing.frontends if each != frontend)
+        effects = self.routing.move(remaining)
+        return effects + _refusals(self.name, self.held.take_not_to(remaining))
+
     def started(self, report: Started, *, rtt_ns: int | None) -> list[Effect]:
         """The controller says when it started the replica."""
         if self._wake is None:

@@ -105,7 +105,7 @@ class Story:
         self.listenings: list[ReportListening] = []
         self.counts: list[CountConnections] = []
         self.cold_starts: list[EndColdStart] = []
-        self._answers_on_their_way: dict[bytes, tuple[int, bool]] = {}
+        self._answers_on_their_way: list[tuple[bytes, int, bool]] = []
         self._actions: dict[type, Callable[..., None]] = {
             SetMode: self._set_mode,
             ForgetFrontends: self._forget,
@@ -185,12 +185,14 @@ class Story:
         flow = flow_of(who, to)
         assert flow in self.watched, f"XDP would not tell of {who}"
         self.watched.discard(flow)
-        self._answers_on_their_way[flow] = (self.now_ns, is_reset)
+        self._answers_on_their_way.append((flow, self.now_ns, is_reset))
 
     def ack_arrives(self, who: str = "10.0.0.1:40000", *, to: str = VIP) -> list[Effect]:
-        """The daemon reads that event."""
+        """The daemon reads that event, the oldest of this connection."""
         flow = flow_of(who, to)
-        seen_ns, is_reset = self._answers_on_their_way.pop(flow)
+        event = next(each for each in self._answers_on_their_way if each[0] == flow)
+        self._answers_on_their_way.remove(event)
+        _flow, seen_ns, is_reset = event
         return self._do(
             lambda: self.node.answered(
                 flow, seen_ns=seen_ns, is_reset=is_reset, now_ns=self.now_ns
@@ -229,7 +231,7 @@ class Story:
     def pass_ms(self, duration_ms: float) -> None:
         """Time goes by; each deadline is met on the nanosecond."""
         until_ns = self.now_ns + int(duration_ms * MS)
-        for _ in range(1_000_000):
+        for _ in range(100_000):
             due_ns = self.node.next_deadline_ns()
             if due_ns is None or due_ns > until_ns:
                 break
@@ -260,10 +262,8 @@ class Story:
         return self.modes.get(key(vip))
 
     def frontends(self, name: str) -> list[bytes]:
-        """Those of the record that is in force."""
-        current = self.node[name].record
-        assert current is not None
-        return [frontend_key(each.address, each.port) for each in current.frontends]
+        """Those that are the service's: its record's, but for what another has taken over."""
+        return list(self.node[name].routing.frontends)
 
     def clients_in(self) -> list[str]:
         """Whose SYNs went in, repeats included."""
@@ -343,7 +343,7 @@ class Story:
     def _inject(self, effect: Inject) -> None:
         flow = effect.held.syn.flow
         assert self.modes.get(frontend_of(flow)) is Mode.SETTLE, "let in while its service holds"
-        is_answered = flow in self._answers_on_their_way
+        is_answered = any(flow == each[0] for each in self._answers_on_their_way)
         assert flow in self.watched or is_answered, "let in without watching for its answer"
         self.went_in.append((self.now_ms, client_of(flow)))
         self.node.injected(effect.held, now_ns=self.now_ns)

@@ -86,13 +86,15 @@ def test_the_wake_is_told_once_whether_draining_or_cold() -> None:
     assert [wake.activation for wake in story.wakes] == [0, 1]
 
 
-def test_a_wake_of_an_activation_that_has_passed_is_told_again() -> None:
-    # Waking(2) and its failure were skipped by the table; nobody knows of this caller.
+def test_a_wake_of_an_activation_that_has_passed_has_failed() -> None:
+    # Waking(2) was skipped by the table: what came of it is Cold(2).
     story = Story()
     story.table(Phase.COLD, activation=1)
     story.syn(LATE)
     story.table(Phase.COLD, activation=2)
-    assert [wake.activation for wake in story.wakes] == [1, 2]
+    assert [wake.activation for wake in story.wakes] == [1]
+    assert story.refused == [LATE]
+    assert story.node.held == 0
 
 
 def test_replays_that_are_out_wait_again_and_are_repeated_as_new() -> None:

@@ -208,6 +208,19 @@ def test_later_callers_have_their_own_deadline_where_the_server_is_stuck() -> No
     assert story.node.held <= 1
 
 
+@pytest.mark.parametrize("phase", [Phase.COLD, Phase.DRAINING])
+def test_a_stuck_server_that_goes_leaves_no_timer_behind(phase: Phase) -> None:
+    # A deadline that stays in the past makes the event loop spin.
+    story = waking(CLIENT, SECOND)
+    story.listens(room=lambda: 0)
+    story.table(phase, activation=1)
+    story.pass_ms(2)
+    due_ns = story.node.next_deadline_ns()
+    assert due_ns is None or due_ns > story.now_ns
+    story.pass_ms(60_000)
+    assert story.node.next_deadline_ns() is None
+
+
 # Bounds.
 
 

@@ -40,7 +40,7 @@ def _bcc() -> Any:
         from bcc import BPF  # noqa: PLC0415 (only a daemon that loads programs needs it)
     except ImportError as error:
         raise DatapathError(
-            "BCC is missing: apt-get install python3-bpfcc (PyPI's `bcc` is another thing), and "
+            f"BCC is missing ({error}): apt-get install python3-bpfcc (not PyPI's `bcc`), and "
             "use the system's Python, or a virtual environment made with --system-site-packages"
         ) from error
     return BPF
