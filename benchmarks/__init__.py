@@ -1,0 +1,1 @@
+"""Benchmarks: a question each, with a budget, a machine, and both sides of a comparison."""

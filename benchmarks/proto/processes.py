@@ -1,0 +1,87 @@
+"""A side of a comparison as a process: asked by a line of JSON, ended by its pid."""
+
+import json
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from benchmarks.proto.errors import BenchmarkError
+from wangell_lab.namespaces import Namespace
+
+__all__ = ["ANSWER_TIMEOUT_S", "Child"]
+
+# The longest answer is that of 1,000 peers that link: 5 s alone, 30 s beside two busy labs.
+ANSWER_TIMEOUT_S = 90.0
+ROOT = Path(__file__).parents[2]
+
+
+class Child:
+    """One role in a namespace; see child.py for its other end."""
+
+    def __init__(self, role: str, namespace: Namespace, errors: IO[bytes]) -> None:
+        self._role = role
+        self._errors = errors
+        self._popen = namespace.popen(
+            [sys.executable, "-m", "benchmarks.proto.child", role],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=ROOT,
+            # Ctrl-C is for the benchmark, which then ends its children.
+            start_new_session=True,
+        )
+
+    @classmethod
+    @contextmanager
+    def started(cls, role: str, namespace: Namespace) -> Iterator["Child"]:
+        """Start it, and end it whatever happens."""
+        with TemporaryFile() as errors:
+            child = cls(role, namespace, errors)
+            try:
+                yield child
+            finally:
+                child.kill()
+
+    def ask(self, verb: str, **arguments: Any) -> Any:
+        """Let it do something and return its answer. Raises BenchmarkError where none comes."""
+        self.tell(verb, **arguments)
+        return self.answer()
+
+    def tell(self, verb: str, **arguments: Any) -> None:
+        """Let it do something; `answer` then waits for it."""
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write(json.dumps([verb, arguments]).encode() + b"\n")
+            self._popen.stdin.flush()
+        except BrokenPipeError:
+            raise self._failure("ended") from None
+
+    def answer(self) -> Any:
+        """Wait for the answer to what was told. Raises BenchmarkError where none comes."""
+        output = self._popen.stdout
+        assert output is not None
+        # One answer a question: nothing of it can hide in the buffer, where select sees nothing.
+        if not select.select([output], [], [], ANSWER_TIMEOUT_S)[0]:
+            raise self._failure(f"did not answer for {ANSWER_TIMEOUT_S:g} s")
+        line = output.readline()
+        if not line:
+            raise self._failure("ended")
+        return json.loads(line)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would. Twice is fine."""
+        self._popen.kill()
+        self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def _failure(self, what: str) -> BenchmarkError:
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip()[-2000:]
+        return BenchmarkError(f"{self._role} {what}. Its last words:\n{said or '(none)'}")
