@@ -56,7 +56,7 @@ def controller(scratch: Path, progress: Progress) -> Image:
 def daemon(scratch: Path, progress: Progress) -> Image:
     """What daemon/Dockerfile describes: BCC, and the headers that it compiles against."""
     layers = [
-        debian_layer(["python3", "python3-bpfcc", "linux-libc-dev"], progress=progress),
+        debian_layer(["python3", "python3-bpfcc", "linux-libc-dev", "nftables"], progress=progress),
         dependencies_layer("daemon", progress=progress),
         product_layer(scratch / "daemon.layer"),
     ]
