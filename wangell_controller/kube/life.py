@@ -58,7 +58,7 @@ class Life:
         self._operator = operator = Operator(api)
         self._inventory = Inventory(api, operator)
         self._events = Events(api, self._inventory.declaration, instance=settings.identity)
-        self._controller = Controller(
+        self._controller = self._link.user = Controller(
             link=self._link,
             metrics=self.metrics,
             boot_id=BOOT_ID.read_text().strip(),
