@@ -17,7 +17,7 @@ from wangell_proto.handshake import (
     read_retry,
 )
 from wangell_proto.keys import TrafficKeys
-from wangell_proto.noise import HandshakeError, Initiator
+from wangell_proto.noise import HandshakeError, Initiator, PrivateKey
 
 __all__ = ["Attempt"]
 
@@ -30,7 +30,7 @@ class Attempt:
         greeting: Greeting,
         *,
         number: int,
-        static: bytes,
+        static: PrivateKey,
         server_public_key: bytes,
         psk: bytes,
         cookie: bytes,

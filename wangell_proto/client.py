@@ -24,6 +24,7 @@ from wangell_proto.events import (
 )
 from wangell_proto.handshake import Greeting
 from wangell_proto.limits import check_message
+from wangell_proto.noise import PrivateKey
 from wangell_proto.outbox import Message, Outbox
 from wangell_proto.replica import Replica, parse_chunk
 from wangell_proto.wire import Kind, parse_header
@@ -49,7 +50,7 @@ class Client:
         self.drops: dict[DropReason, int] = dict.fromkeys(DropReason, 0)
         self.primary: DialledLink | None = None
         self._credential = config.credential
-        self._static = random(KEY_BYTES)
+        self._static = PrivateKey(random(KEY_BYTES))
         self._incarnation = random(INCARNATION_BYTES)
         self._replica = Replica()
         self._epoch_seen = 0

@@ -76,6 +76,9 @@ RECORD_VALUE_BYTES_MAX = 56_000
 PEERS_MAX = 5000
 # Handshakes answered and not yet confirmed: each holds some 6 KiB for 3 s at most.
 UNCONFIRMED_MAX = 1024
+# Greetings that wait for their Diffie-Hellmans, 0.3 ms each, and how many are served in a call.
+HANDSHAKES_WAITING_MAX = 1024
+HANDSHAKES_PER_CALL = 2
 # INITIATIONs of which some pieces have come: 4.6 KB each.
 PARTIAL_INITIATIONS_MAX = 256
 # Handshakes remembered so as not to be served twice: 5 MiB. 1,000 peers dial far less often.

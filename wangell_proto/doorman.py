@@ -5,6 +5,7 @@ MACs of what it served (cookies.py) and the pieces of a long greeting, both with
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from wangell_proto.constants import PARTIAL_INITIATIONS_MAX, PIECES_MAX
 from wangell_proto.cookies import CookieJar
@@ -22,10 +23,21 @@ from wangell_proto.handshake import (
     split_initiation,
 )
 from wangell_proto.keys import TrafficKeys
-from wangell_proto.noise import HandshakeError, Responder, public_key
+from wangell_proto.noise import HandshakeError, PrivateKey, Responder
 from wangell_proto.wire import Header
 
-__all__ = ["Caller", "Doorman"]
+__all__ = ["Caller", "Doorman", "Knock"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knock:
+    """A greeting, whole and not opened yet, from whoever proved address and pre-shared key."""
+
+    noise: bytes
+    psk: bytes
+    session: int
+    attempt: int
+    address: Address
 
 
 class Caller:
@@ -33,22 +45,13 @@ class Caller:
 
     __slots__ = ("_psk", "_responder", "address", "attempt", "greeting", "session")
 
-    def __init__(
-        self,
-        greeting: Greeting,
-        responder: Responder,
-        *,
-        psk: bytes,
-        session: int,
-        attempt: int,
-        address: Address,
-    ) -> None:
+    def __init__(self, greeting: Greeting, responder: Responder, knock: Knock) -> None:
         self.greeting = greeting
-        self.session = session
-        self.address = address
+        self.session = knock.session
+        self.address = knock.address
+        self.attempt = knock.attempt
         self._responder = responder
-        self._psk = psk
-        self.attempt = attempt
+        self._psk = knock.psk
 
     @property
     def static(self) -> bytes:
@@ -78,11 +81,11 @@ class _Pieces:
         self.count = count
         self.parts: dict[int, bytes] = {}
 
-    def add(self, index: int, part: bytes) -> bytes | None:
-        """Return the whole when nothing is missing."""
+    def add(self, index: int, part: bytes) -> bytes:
+        """Return the whole, or nothing while a piece is missing."""
         self.parts[index] = part
         if len(self.parts) < self.count:
-            return None
+            return b""
         return b"".join(self.parts[position] for position in range(self.count))
 
 
@@ -97,8 +100,7 @@ class Doorman:
         random: Callable[[int], bytes],
         cookie_lifetime_s: float,
     ) -> None:
-        self._private_key = private_key
-        self._public_key = public_key(private_key)
+        self._static = PrivateKey(private_key)
         self._cookies = CookieJar(random, lifetime_s=cookie_lifetime_s)
         self._partial: dict[tuple[Address, int, int], _Pieces] = {}
         self._mac_keys: dict[bytes, bytes] = {}
@@ -106,14 +108,14 @@ class Doorman:
 
     def set_psks(self, psks: tuple[bytes, ...]) -> None:
         """From now on these admit, and no others."""
-        self._mac_keys = {psk: mac_key(psk, self._public_key) for psk in psks}
+        self._mac_keys = {psk: mac_key(psk, self._static.public) for psk in psks}
 
     def receive(
         self, data: bytes, header: Header, source: Address, *, now: float
-    ) -> Caller | bytes | DropReason | None:
-        """Return who calls; or a RETRY for one of unproven address; or a refusal.
+    ) -> Knock | bytes | DropReason | None:
+        """Return who knocks; or a RETRY for one of unproven address; or a refusal.
 
-        None: a piece is missing.
+        None: a piece is missing. Nothing of this costs more than three hashes.
         """
         _, flags, _, session, attempt = header
         count, index = (flags >> 4) + 1, flags & 15
@@ -135,34 +137,29 @@ class Doorman:
             )
         if self._cookies.is_repeat(mac):
             return DropReason.REPLAYED_HANDSHAKE
-        noise = self._whole((source, session, attempt), psk, count, index, part)
-        return None if noise is None else self._greet(noise, psk, session, attempt, source)
+        if count > 1:
+            part = self._put_together((source, session, attempt), psk, count, index, part)
+        knock = Knock(noise=part, psk=psk, session=session, attempt=attempt, address=source)
+        return knock if part else None
 
-    def _whole(  # five facts about one piece
+    def _put_together(  # five facts about one piece
         self, key: tuple[Address, int, int], psk: bytes, count: int, index: int, part: bytes
-    ) -> bytes | None:
-        if count == 1:
-            return part
+    ) -> bytes:
         pieces = self._partial.get(key)
         if pieces is None or (pieces.psk, pieces.count) != (psk, count):
             if len(self._partial) >= PARTIAL_INITIATIONS_MAX:
                 del self._partial[next(iter(self._partial))]
             pieces = self._partial[key] = _Pieces(psk, count)
         whole = pieces.add(index, part)
-        if whole is not None:
+        if whole:
             del self._partial[key]
         return whole
 
-    def _greet(
-        self, noise: bytes, psk: bytes, session: int, attempt: int, source: Address
-    ) -> Caller | DropReason:
-        responder = Responder(
-            static=self._private_key, static_public=self._public_key, prologue=prologue(session)
-        )
+    def open(self, knock: Knock) -> Caller | DropReason:
+        """Return who it is, at the price of two Diffie-Hellmans."""
+        responder = Responder(static=self._static, prologue=prologue(knock.session))
         try:
-            greeting = parse_greeting(responder.read_initiation(noise))
+            greeting = parse_greeting(responder.read_initiation(knock.noise))
         except HandshakeError:
             return DropReason.BAD_HANDSHAKE
-        return Caller(
-            greeting, responder, psk=psk, session=session, attempt=attempt, address=source
-        )
+        return Caller(greeting, responder, knock)

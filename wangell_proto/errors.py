@@ -51,3 +51,4 @@ class DropReason(enum.IntEnum):
     SEND_FAILED = 24  # The kernel would not take a datagram; it counts as lost.
     BAD_LENGTH = 25  # Not as long as its type must be.
     STALE_CHUNK = 26  # A part of a table that this client no longer asks for.
+    SERVER_BUSY = 27  # More handshakes wait than are kept; the peer will try again.

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from wangell_proto.constants import KEY_BYTES, NONCE, TAG_BYTES
 
-__all__ = ["HandshakeError", "Initiator", "Responder", "public_key"]
+__all__ = ["HandshakeError", "Initiator", "PrivateKey", "Responder", "public_key"]
 
 PROTOCOL_NAME = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
 INITIATION_OVERHEAD_BYTES = KEY_BYTES + KEY_BYTES + TAG_BYTES + TAG_BYTES
@@ -27,18 +27,26 @@ class HandshakeError(Exception):
     """A handshake message that is not what the other side should have sent."""
 
 
+class PrivateKey:
+    """An X25519 key, read once: reading it costs as much as using it."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, private: bytes) -> None:
+        self._key = X25519PrivateKey.from_private_bytes(private)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def exchange(self, public: bytes) -> bytes:
+        """Return the shared secret. Raises HandshakeError on an unusable public key."""
+        try:
+            return self._key.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError as error:  # A point of low order: the result would be all zeros.
+            raise HandshakeError("not a usable public key") from error
+
+
 def public_key(private: bytes) -> bytes:
     """Return the public half of an X25519 key, both of 32 bytes."""
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
-
-
-def _exchange(private: bytes, public: bytes) -> bytes:
-    try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(
-            X25519PublicKey.from_public_bytes(public)
-        )
-    except ValueError as error:  # A point of low order: the result would be all zeros.
-        raise HandshakeError("not a usable public key") from error
+    return PrivateKey(private).public
 
 
 def _hkdf(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
@@ -108,22 +116,22 @@ class Initiator:
     """The side that knows the other's static key beforehand."""
 
     def __init__(
-        self, *, static: bytes, ephemeral: bytes, remote_static: bytes, prologue: bytes
+        self, *, static: PrivateKey, ephemeral: bytes, remote_static: bytes, prologue: bytes
     ) -> None:
         self._static = static
-        self._ephemeral = ephemeral
+        self._ephemeral = PrivateKey(ephemeral)
         self._remote_static = remote_static
         self._symmetric = _SymmetricState(prologue)
         self._symmetric.mix_hash(remote_static)
 
     def write_initiation(self, payload: bytes) -> bytes:
         """Return the first message: -> e, es, s, ss. Raises HandshakeError on an unusable key."""
-        symmetric, ephemeral_public = self._symmetric, public_key(self._ephemeral)
-        symmetric.mix_ephemeral(ephemeral_public)
-        symmetric.mix_key(_exchange(self._ephemeral, self._remote_static))
-        sealed_static = symmetric.encrypt_and_hash(public_key(self._static))
-        symmetric.mix_key(_exchange(self._static, self._remote_static))
-        return ephemeral_public + sealed_static + symmetric.encrypt_and_hash(payload)
+        symmetric = self._symmetric
+        symmetric.mix_ephemeral(self._ephemeral.public)
+        symmetric.mix_key(self._ephemeral.exchange(self._remote_static))
+        sealed_static = symmetric.encrypt_and_hash(self._static.public)
+        symmetric.mix_key(self._static.exchange(self._remote_static))
+        return self._ephemeral.public + sealed_static + symmetric.encrypt_and_hash(payload)
 
     def read_response(self, message: bytes, *, psk: bytes) -> bytes:
         """Return the payload of the second message: <- e, ee, se, psk. Raises HandshakeError."""
@@ -131,14 +139,16 @@ class Initiator:
             raise HandshakeError("too short")
         symmetric, remote_ephemeral = self._symmetric, message[:KEY_BYTES]
         symmetric.mix_ephemeral(remote_ephemeral)
-        symmetric.mix_key(_exchange(self._ephemeral, remote_ephemeral))
-        symmetric.mix_key(_exchange(self._static, remote_ephemeral))
+        symmetric.mix_key(self._ephemeral.exchange(remote_ephemeral))
+        symmetric.mix_key(self._static.exchange(remote_ephemeral))
         symmetric.mix_key_and_hash(psk)
         return symmetric.decrypt_and_hash(message[KEY_BYTES:])
 
     def fork(self) -> "Initiator":
         """Return a copy to read a response with: a forged one must not spoil the original."""
-        return copy.deepcopy(self)
+        other = copy.copy(self)
+        other._symmetric = copy.copy(self._symmetric)
+        return other
 
     def keys(self) -> tuple[bytes, bytes]:
         """Return the keys to seal and to open with."""
@@ -153,10 +163,10 @@ class Initiator:
 class Responder:
     """The side whose static key is known."""
 
-    def __init__(self, *, static: bytes, static_public: bytes, prologue: bytes) -> None:
+    def __init__(self, *, static: PrivateKey, prologue: bytes) -> None:
         self._static = static
         self._symmetric = _SymmetricState(prologue)
-        self._symmetric.mix_hash(static_public)
+        self._symmetric.mix_hash(static.public)
         self._remote_ephemeral = b""
         self.remote_static = b""
 
@@ -167,19 +177,19 @@ class Responder:
         symmetric, sealed_end = self._symmetric, KEY_BYTES + KEY_BYTES + TAG_BYTES
         self._remote_ephemeral = message[:KEY_BYTES]
         symmetric.mix_ephemeral(self._remote_ephemeral)
-        symmetric.mix_key(_exchange(self._static, self._remote_ephemeral))
+        symmetric.mix_key(self._static.exchange(self._remote_ephemeral))
         self.remote_static = symmetric.decrypt_and_hash(message[KEY_BYTES:sealed_end])
-        symmetric.mix_key(_exchange(self._static, self.remote_static))
+        symmetric.mix_key(self._static.exchange(self.remote_static))
         return symmetric.decrypt_and_hash(message[sealed_end:])
 
     def write_response(self, payload: bytes, *, ephemeral: bytes, psk: bytes) -> bytes:
         """Return the second message."""
-        symmetric, ephemeral_public = self._symmetric, public_key(ephemeral)
-        symmetric.mix_ephemeral(ephemeral_public)
-        symmetric.mix_key(_exchange(ephemeral, self._remote_ephemeral))
-        symmetric.mix_key(_exchange(ephemeral, self.remote_static))
+        symmetric, ours = self._symmetric, PrivateKey(ephemeral)
+        symmetric.mix_ephemeral(ours.public)
+        symmetric.mix_key(ours.exchange(self._remote_ephemeral))
+        symmetric.mix_key(ours.exchange(self.remote_static))
         symmetric.mix_key_and_hash(psk)
-        return ephemeral_public + symmetric.encrypt_and_hash(payload)
+        return ours.public + symmetric.encrypt_and_hash(payload)
 
     def keys(self) -> tuple[bytes, bytes]:
         """Return the keys to seal and to open with."""

@@ -1,9 +1,16 @@
 """Answers handshakes: new links for those who come, new keys for those who are linked."""
 
+from collections import deque
+
 from wangell_proto.accepted import AcceptedLink, Accepter, Peer
-from wangell_proto.constants import INCARNATION_BYTES, KEY_BYTES
+from wangell_proto.constants import (
+    HANDSHAKES_PER_CALL,
+    HANDSHAKES_WAITING_MAX,
+    INCARNATION_BYTES,
+    KEY_BYTES,
+)
 from wangell_proto.dispatch import Dispatch
-from wangell_proto.doorman import Caller, Doorman
+from wangell_proto.doorman import Caller, Doorman, Knock
 from wangell_proto.errors import DropReason
 from wangell_proto.events import Address, LinkEnd
 from wangell_proto.handshake import Reply
@@ -24,6 +31,7 @@ class Reception:
         self._doorman = doorman
         self._roster = roster
         self._dispatch = dispatch
+        self._waiting: deque[Knock] = deque()
 
     def set_psks(self, psks: tuple[bytes, ...]) -> None:
         """From now on these admit, and no others."""
@@ -32,14 +40,34 @@ class Reception:
     def receive(
         self, data: bytes, header: Header, source: Address, *, now: float
     ) -> DropReason | None:
-        """Take an INITIATION; return why it led nowhere, if so."""
+        """Take an INITIATION; return why it leads nowhere, if so."""
         verdict = self._doorman.receive(data, header, source, now=now)
         if isinstance(verdict, bytes):
             self._dispatch.answer(verdict, source)
             return DropReason.ADDRESS_UNPROVEN
-        if not isinstance(verdict, Caller):
+        if not isinstance(verdict, Knock):
             return verdict
-        return (self._renew if verdict.greeting.resumes else self._meet)(verdict, now)
+        if len(self._waiting) >= HANDSHAKES_WAITING_MAX:
+            return DropReason.SERVER_BUSY
+        self._waiting.append(verdict)
+        return None
+
+    @property
+    def has_waiting(self) -> bool:
+        """Say whether `work` has something to do."""
+        return bool(self._waiting)
+
+    def work(self, now: float) -> None:
+        """Answer a few of those who wait: when all peers come at once, wakes go in between."""
+        for _ in range(min(HANDSHAKES_PER_CALL, len(self._waiting))):
+            caller = self._doorman.open(self._waiting.popleft())
+            if isinstance(caller, Caller):
+                answer = self._renew if caller.greeting.resumes else self._meet
+                reason = answer(caller, now)
+            else:
+                reason = caller
+            if reason is not None:
+                self._server.drops[reason] += 1
 
     def _renew(self, caller: Caller, now: float) -> DropReason | None:
         """Offer new keys for a link that is up."""

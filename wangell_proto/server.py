@@ -214,6 +214,7 @@ class Server:
 
         What goes to everyone leaves in batches: with more to come, next_deadline is in the past.
         """
+        self._reception.work(now)
         if self._publisher.has_moved:
             self._publisher.has_moved = False
             behind = [link for link in self._links.values() if link.has_chunk]
@@ -224,6 +225,8 @@ class Server:
 
     def next_deadline(self) -> float | None:
         """Return when handle_deadline must be called; None while there is nothing to wait for."""
+        if self._reception.has_waiting:
+            return float("-inf")
         link_at, forget_at = self._dispatch.next_at(), self._roster.forget_at
         if link_at is None or forget_at is None:
             return forget_at if link_at is None else link_at

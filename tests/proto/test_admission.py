@@ -3,7 +3,7 @@
 import pytest
 
 from tests.proto.helpers.network import SERVER, Host, Network
-from tests.proto.helpers.stories import bodies, frames, link_of, linked, sealed_by
+from tests.proto.helpers.stories import bodies, frames, join, link_of, linked, sealed_by
 from wangell_proto import (
     Client,
     DropReason,
@@ -16,7 +16,8 @@ from wangell_proto import (
     RecordChanged,
     Server,
 )
-from wangell_proto.constants import UNCONFIRMED_MAX
+from wangell_proto.constants import HANDSHAKES_PER_CALL, UNCONFIRMED_MAX
+from wangell_proto.wire import DatagramType
 
 TOKEN = b"eyJhbGciOiJSUzI1NiIsImtpZCI6" * 50  # 1,400 bytes: two datagrams.
 
@@ -193,6 +194,38 @@ def test_a_flood_of_unconfirmed_handshakes_keeps_nobody_out():
     network.run(0.01)
     assert [event.peer for event in server_host.of(LinkUp)] == ["honest"]
     assert host.of(LinkUp)
+
+
+def test_handshakes_that_come_together_are_served_a_few_at_a_time():
+    network = Network()
+    server, _ = network.server()
+    _, honest_host = join(network, "n0")
+    for index in range(1, 301):
+        network.client(f"n{index}", address=("10.7.0.1", index))
+    served: list[int] = []
+    serve = server.datagrams_to_send
+
+    def counted(*, now: float) -> list:
+        out = serve(now=now)
+        served.append(sum(data[3] == DatagramType.RESPONSE for data, _ in out))
+        return out
+
+    server.datagrams_to_send = counted
+    network.run(0.1)
+    assert max(served) == HANDSHAKES_PER_CALL
+    assert len(server.links) == 301
+    assert not honest_host.of(LinkDown)
+
+
+def test_more_handshakes_than_are_kept_are_counted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wangell_proto.reception.HANDSHAKES_WAITING_MAX", 5)
+    network = Network()
+    server, _ = network.server()
+    for index in range(1, 21):
+        network.client(f"n{index}", address=("10.7.0.1", index))
+    network.run(5)
+    assert server.drops[DropReason.SERVER_BUSY] > 5
+    assert len(server.links) == 20  # They tried again.
 
 
 def test_a_server_that_is_full_counts_whom_it_turns_away(monkeypatch: pytest.MonkeyPatch):

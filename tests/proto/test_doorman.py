@@ -13,7 +13,7 @@ from wangell_proto.constants import (
     PARTIAL_INITIATIONS_MAX,
 )
 from wangell_proto.cookies import CookieJar
-from wangell_proto.doorman import Caller, Doorman
+from wangell_proto.doorman import Caller, Doorman, Knock
 from wangell_proto.handshake import (
     INITIATION_BYTES_MIN,
     NO_COOKIE,
@@ -23,7 +23,7 @@ from wangell_proto.handshake import (
     parse_greeting,
     parse_reply,
 )
-from wangell_proto.noise import HandshakeError
+from wangell_proto.noise import HandshakeError, PrivateKey
 from wangell_proto.wire import parse_header
 
 HOME, AWAY = ("10.1.0.1", 5000), ("10.1.0.2", 5000)
@@ -43,7 +43,7 @@ def attempt(
     return Attempt(
         Greeting(name="n1", incarnation=b"i" * 8, resumes=0, credential=credential),
         number=number,
-        static=draw(32),
+        static=PrivateKey(draw(32)),
         server_public_key=server_public_key,
         psk=psk,
         cookie=cookie,
@@ -55,7 +55,8 @@ def attempt(
 def judge(door: Doorman, datagram: bytes, source=HOME, now: float = NOW):
     header = parse_header(datagram)
     assert not isinstance(header, DropReason)
-    return door.receive(datagram, header, source, now=now)
+    verdict = door.receive(datagram, header, source, now=now)
+    return door.open(verdict) if isinstance(verdict, Knock) else verdict
 
 
 def challenged(door: Doorman, trying: Attempt, source=HOME, now: float = NOW) -> Attempt:

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from wangell_proto.constants import NONCE
-from wangell_proto.noise import HandshakeError, Initiator, Responder, public_key
+from wangell_proto.noise import HandshakeError, Initiator, PrivateKey, Responder, public_key
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "noise_ikpsk2.json").read_text())
 (VECTOR,) = (
@@ -30,7 +30,7 @@ MESSAGES = [
 
 def initiator() -> Initiator:
     return Initiator(
-        static=field("init_static"),
+        static=PrivateKey(field("init_static")),
         ephemeral=field("init_ephemeral"),
         remote_static=field("init_remote_static"),
         prologue=field("init_prologue"),
@@ -38,11 +38,7 @@ def initiator() -> Initiator:
 
 
 def responder() -> Responder:
-    return Responder(
-        static=field("resp_static"),
-        static_public=public_key(field("resp_static")),
-        prologue=field("resp_prologue"),
-    )
+    return Responder(static=PrivateKey(field("resp_static")), prologue=field("resp_prologue"))
 
 
 def shaken() -> tuple[Initiator, Responder]:
@@ -107,7 +103,7 @@ def test_another_pre_shared_key_is_refused():
 
 def test_another_prologue_is_refused():
     stranger = Initiator(
-        static=field("init_static"),
+        static=PrivateKey(field("init_static")),
         ephemeral=field("init_ephemeral"),
         remote_static=field("init_remote_static"),
         prologue=b"another",

@@ -107,6 +107,7 @@ def test_a_renewal_that_was_overtaken_is_refused():
     network.run(11)
     assert link_of(client).channel.keyring.present.key_id == 1
     server.receive_datagram(held[0], source=client_host.address, now=network.now)
+    network.run(0.01)
     assert server.drops[DropReason.STALE_HANDSHAKE] == 1
     network.run(5)
     assert not client_host.of(LinkDown)
