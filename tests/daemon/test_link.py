@@ -1,0 +1,262 @@
+"""The daemon's end of the protocol, against a real server of it on loopback."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from tests.daemon.story import X, record
+from wangell_daemon.link import Link
+from wangell_proto import (
+    ClientConfig,
+    Event,
+    Lane,
+    LinkUp,
+    MessageReceived,
+    ServerConfig,
+    public_key,
+)
+from wangell_proto.aio import ServerLink, open_server
+from wangell_proto.vocabulary import (
+    Activity,
+    Phase,
+    ServiceRecord,
+    Started,
+    Wake,
+    decode_report,
+    encode_record,
+    encode_report,
+)
+
+PRIVATE_KEY, PSK = os.urandom(32), os.urandom(32)
+NODE = "node1"
+WAKE = Wake(service=X, address="10.0.0.2", port=80, sequence=1, activation=0)
+STARTED = Started(service=X, activation=1, received_ns=1, spawned_ns=2, clock="boot")
+
+
+class User:
+    """Keeps what the link tells, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.round_trips_s: list[float] = []
+
+    def record_changed(self, name: str, record: ServiceRecord | None) -> None:
+        self.told.append(("record", name, record))
+
+    def table_synced(self) -> None:
+        self.told.append(("synced",))
+
+    def replica_started(self, report: Started) -> None:
+        self.told.append(("started", report))
+
+    def link_changed(self, *, is_up: bool) -> None:
+        self.told.append(("up" if is_up else "down",))
+
+    def round_trip(self, seconds: float) -> None:
+        self.round_trips_s.append(seconds)
+
+
+class House:
+    """A controller's server and a daemon's link to it."""
+
+    server: ServerLink
+
+    def __init__(self) -> None:
+        self.user = User()
+        self.link = Link(self.user)
+        self.heard: list[Event] = []
+
+    async def open(self, *, psk: bytes = PSK) -> None:
+        config = ServerConfig(private_key=PRIVATE_KEY, psks=(PSK,), epoch=1)
+        self.server = await open_server(config, ("127.0.0.1", 0), self.heard.append)
+        self.server.set_record(X, encode_record(record()))
+        await self.link.open(self.config(psk=psk))
+
+    def config(self, *, psk: bytes = PSK) -> ClientConfig:
+        return ClientConfig(
+            name=NODE,
+            servers=(self.server.address,),
+            server_public_key=public_key(PRIVATE_KEY),
+            psks=(psk,),
+        )
+
+    def reports(self) -> list[Any]:
+        return [
+            decode_report(event.body) for event in self.heard if isinstance(event, MessageReceived)
+        ]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 (drops come without an event)
+                await asyncio.sleep(0.001)
+
+    async def linked(self) -> None:
+        await self.open()
+        await self.until(lambda: ("synced",) in self.user.told)
+
+    def close(self) -> None:
+        self.link.close()
+        self.server.close()
+
+
+def play(story: Callable[[House], Coroutine[Any, Any, None]]) -> House:
+    async def run() -> House:
+        house = House()
+        try:
+            await story(house)
+        finally:
+            house.close()
+        return house
+
+    return asyncio.run(run())
+
+
+def test_the_table_comes_record_by_record_and_is_then_whole() -> None:
+    house = play(House.linked)
+    assert house.user.told[:3] == [("up",), ("record", X, record()), ("synced",)]
+
+
+def test_a_change_and_a_deletion_come_after_it() -> None:
+    warm = record(Phase.WARM, activation=1)
+
+    async def story(house: House) -> None:
+        await house.linked()
+        house.server.set_record(X, encode_record(warm))
+        await house.until(lambda: ("record", X, warm) in house.user.told)
+        house.server.delete_record(X)
+        await house.until(lambda: ("record", X, None) in house.user.told)
+
+    play(story)
+
+
+def test_a_report_reaches_the_controller_and_its_round_trip_is_told() -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        house.link.report(WAKE, lane=Lane.WAKE)
+        await house.until(lambda: house.user.round_trips_s)
+        await house.until(house.reports)
+        assert house.link.rtt_ns > 0
+
+    house = play(story)
+    assert house.reports() == [WAKE]
+    assert 0 < house.user.round_trips_s[0] < 5
+
+
+def test_a_report_before_the_link_is_up_is_not_lost() -> None:
+    async def story(house: House) -> None:
+        await house.open()
+        house.link.report(WAKE, lane=Lane.WAKE)
+        await house.until(house.reports)
+
+    assert play(story).reports() == [WAKE]
+
+
+def test_of_reports_that_replace_each_other_the_newest_arrives() -> None:
+    async def story(house: House) -> None:
+        await house.open()
+        for _ in range(2_000):  # more than a queue takes: none of it may raise
+            house.link.report(Activity(services=()), lane=Lane.BULK, replaces="activity")
+        await house.until(house.reports)
+
+    assert len(play(story).reports()) == 1
+
+
+def test_a_report_before_anything_was_opened_goes_nowhere_and_raises_nothing() -> None:
+    link = Link(User())
+    link.report(WAKE, lane=Lane.WAKE)
+    assert link.rtt_ns == 0
+    assert link.drops() == {}
+    link.close()
+
+
+def test_a_full_queue_is_counted_and_the_caller_goes_on() -> None:
+    async def story(house: House) -> None:
+        await house.open()
+        for number in range(2_000):
+            wake = Wake(service=X, address="10.0.0.2", port=80, sequence=number, activation=0)
+            house.link.report(wake, lane=Lane.WAKE)
+        assert house.link.drops()["queue_full"] > 0
+
+    play(story)
+
+
+def test_started_is_told() -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        house.server.send(NODE, encode_report(STARTED), lane=Lane.STATE)
+        await house.until(lambda: ("started", STARTED) in house.user.told)
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b"\x02", encode_report(STARTED)[:-1], b"\x02" + b"\x91" * 500]
+)
+def test_a_report_that_nobody_understands_is_counted_and_said_once(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        for _ in range(3):
+            house.server.send(NODE, body, lane=Lane.STATE)
+        await house.until(lambda: house.link.drops().get("malformed_report") == 3)
+
+    with caplog.at_level(logging.WARNING):
+        house = play(story)
+    assert not [told for told in house.user.told if told[0] == "started"]
+    assert sum("not understood" in each.message for each in caplog.records) == 1
+
+
+def test_a_report_that_is_not_for_daemons_is_ignored() -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        house.server.send(NODE, encode_report(WAKE), lane=Lane.STATE)
+        house.server.send(NODE, encode_report(STARTED), lane=Lane.STATE)
+        await house.until(lambda: ("started", STARTED) in house.user.told)
+
+    told = [each[0] for each in play(story).user.told if each != ("down",)]
+    assert told == ["up", "record", "synced", "started"]
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x80", encode_record(record())[:-1]])
+def test_a_record_that_nobody_understands_changes_nothing_and_is_counted(value: bytes) -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        house.server.set_record("default/other", value)
+        await house.until(lambda: house.link.drops().get("malformed_record"))
+
+    assert [told[1] for told in play(story).user.told if told[0] == "record"] == [X]
+
+
+def test_a_controller_that_goes_is_told() -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        house.server.close()
+        await house.until(lambda: ("down",) in house.user.told)
+
+    play(story)
+
+
+def test_a_wrong_key_never_links_and_the_controller_counts_it() -> None:
+    async def story(house: House) -> None:
+        await house.open(psk=bytes(32))
+        await house.until(lambda: sum(house.server.drops.values()) >= 2)
+
+    house = play(story)
+    assert house.user.told == []
+    assert not [event for event in house.heard if isinstance(event, LinkUp)]
+
+
+def test_opening_again_moves_the_link_and_the_table_is_told_anew() -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        await house.link.open(house.config())
+        await house.until(lambda: house.user.told.count(("synced",)) == 2)
+        house.link.report(WAKE, lane=Lane.WAKE)
+        await house.until(house.reports)
+
+    assert play(story).reports() == [WAKE]
