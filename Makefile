@@ -6,14 +6,14 @@ BIN   := .venv/bin
 export no_proxy := *
 export NO_PROXY := *
 
-.PHONY: help demo test setup lint types contracts unit kernel e2e cluster-setup cluster-up cluster-down clean
+.PHONY: help demo test setup lint types contracts unit proto kernel e2e bench-proto cluster-setup cluster-up cluster-down clean
 help: ## Say what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
 
 demo: setup ## Wake a service at zero with a real SYN, and show how long each step took (RUNS=n)
 	$(ROOT) $(BIN)/wangell-lab demo $(if $(RUNS),--runs $(RUNS)) --json out/demo.json --plot out/demo.png
 
-test: setup lint types contracts unit kernel ## Everything that proves the project
+test: setup lint types contracts unit proto kernel ## Everything that proves the project
 
 setup: ## Install what is missing: Debian packages, .venv
 	@$(ROOT) scripts/setup
@@ -29,7 +29,10 @@ contracts: setup ## import-linter: which way imports may point
 	$(BIN)/lint-imports
 
 unit: setup ## Unit and property tests: no root, no kernel
-	$(BIN)/pytest tests/repo tests/proto tests/vocabulary tests/daemon
+	$(BIN)/pytest tests/repo tests/vocabulary tests/daemon $(wildcard tests/benchmarks) $(wildcard tests/kube)
+
+proto: setup ## wangell_proto alone: its wheel, its two dependencies, its tests, 100 % branch coverage
+	scripts/proto-lane
 
 kernel: setup ## BPF in the real kernel, real processes, whole cold starts in network namespaces
 	$(ROOT) $(BIN)/pytest tests/controller tests/kernel tests/lab
@@ -37,6 +40,9 @@ kernel: setup ## BPF in the real kernel, real processes, whole cold starts in ne
 e2e: cluster-setup ## A real two-node Kubernetes: the harness and all that runs on it (first: 10 minutes to build)
 	$(ROOT) $(BIN)/python -m tests.cluster build
 	$(ROOT) $(BIN)/pytest -p tests.cluster.fixtures -o timeout=900 tests/cluster $(wildcard tests/e2e)
+
+bench-proto: setup ## The protocol beside a bare UDP echo and gRPC: out/bench_proto.json, .png
+	$(BIN)/python -m benchmarks.proto --json out/bench_proto.json --plot out/bench_proto.png
 
 cluster-setup: setup
 	@$(ROOT) scripts/setup cluster
