@@ -30,8 +30,8 @@ def snapshots(network: Network, plan: Plan, tick: Tick) -> dict[str, Any]:
     keys, took_ms = Keys.drawn().as_json(), []
     table = {"keys": keys, "records": SNAPSHOT_RECORDS, "epoch": 1, "serves": True}
     with (
-        Child.started("table-server", network.servers) as server,
-        Child.started("wake-client", network.clients) as client,
+        Child.started("table-server", network) as server,
+        Child.started("wake-client", network) as client,
     ):
         servers = [(SERVER_ADDRESS, server.ask("start", host=SERVER_ADDRESS, **table))]
         for _ in range(plan.snapshots):
@@ -59,13 +59,13 @@ class _Cluster:
 def _cluster(network: Network, plan: Plan) -> Iterator[_Cluster]:
     with ExitStack() as stack:
 
-        def pair(role: str, place: Any) -> tuple[Child, Child]:
-            first, second = (stack.enter_context(Child.started(role, place)) for _ in range(2))
+        def pair(role: str) -> tuple[Child, Child]:
+            first, second = (stack.enter_context(Child.started(role, network)) for _ in range(2))
             return first, second
 
-        servers = pair("table-server", network.servers)
-        wakers = pair("wake-client", network.clients)
-        peers = stack.enter_context(Child.started("crowd", network.clients))
+        servers = pair("table-server")
+        wakers = pair("wake-client")
+        peers = stack.enter_context(Child.started("crowd", network))
         keys = Keys.drawn().as_json()
         table = {"keys": keys, "records": CROWD_RECORDS, "epoch": 1}
         addresses = []

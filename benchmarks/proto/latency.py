@@ -34,8 +34,7 @@ def _sides(network: Network) -> Iterator[_Sides]:
     with ExitStack() as stack:
 
         def started(role: str) -> Child:
-            place = network.servers if role.endswith("server") else network.clients
-            return stack.enter_context(Child.started(role, place))
+            return stack.enter_context(Child.started(role, network))
 
         sides = _Sides(
             wake=started("wake-client"),

@@ -1,29 +1,45 @@
 """A side of a comparison as a process: asked by a line of JSON, ended by its pid."""
 
 import json
+import os
 import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 from benchmarks.proto.errors import BenchmarkError
+from benchmarks.proto.network import Network
 from wangell_lab.namespaces import Namespace
 
-__all__ = ["ANSWER_TIMEOUT_S", "Child"]
+__all__ = ["ANSWER_TIMEOUT_S", "Child", "halves"]
 
 # The longest answer is that of 1,000 peers that link: 5 s alone, 30 s beside two busy labs.
 ANSWER_TIMEOUT_S = 90.0
 ROOT = Path(__file__).parents[2]
 
 
+def halves(cpus: AbstractSet[int]) -> tuple[frozenset[int], frozenset[int]]:
+    """Return CPUs for servers and CPUs for clients; one alone is for both.
+
+    Peers are on machines of their own. Where the kernel put both sides of a comparison on one CPU
+    an echo took 15 us, where it did not 42: it chose anew in each run.
+    """
+    ordered = sorted(cpus)
+    middle = len(ordered) // 2
+    return frozenset(ordered[middle:]), frozenset(ordered[:middle] or ordered)
+
+
 class Child:
     """One role in a namespace; see child.py for its other end."""
 
-    def __init__(self, role: str, namespace: Namespace, errors: IO[bytes]) -> None:
+    def __init__(
+        self, role: str, namespace: Namespace, cpus: frozenset[int], errors: IO[bytes]
+    ) -> None:
         self._role = role
         self._errors = errors
         self._popen = namespace.popen(
@@ -35,13 +51,18 @@ class Child:
             # Ctrl-C is for the benchmark, which then ends its children.
             start_new_session=True,
         )
+        os.sched_setaffinity(self._popen.pid, cpus)
 
     @classmethod
     @contextmanager
-    def started(cls, role: str, namespace: Namespace) -> Iterator["Child"]:
-        """Start it, and end it whatever happens."""
+    def started(cls, role: str, network: Network) -> Iterator["Child"]:
+        """Start it at its end of the network, and end it whatever happens."""
+        servers_cpus, clients_cpus = halves(os.sched_getaffinity(0))
         with TemporaryFile() as errors:
-            child = cls(role, namespace, errors)
+            if role.endswith("server"):
+                child = cls(role, network.servers, servers_cpus, errors)
+            else:
+                child = cls(role, network.clients, clients_cpus, errors)
             try:
                 yield child
             finally:

@@ -13,6 +13,7 @@ from benchmarks.proto.closed_loop import ClosedLoop
 from benchmarks.proto.measure import measurements, merge
 from benchmarks.proto.plan import FULL, QUICK
 from benchmarks.proto.plot import draw
+from benchmarks.proto.processes import halves
 from benchmarks.proto.samples import WAKE, Keys, record
 from benchmarks.proto.tally import Tally
 from tests.benchmarks.test_budgets import FIGURES
@@ -154,3 +155,9 @@ def test_a_picture_is_drawn(tmp_path):
     path = tmp_path / "out" / "bench.png"
     draw(figures, judge(figures), path, note="a machine")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_servers_and_clients_have_cpus_of_their_own_where_there_are_two():
+    assert halves({0, 1}) == ({1}, {0})
+    assert halves({2, 3, 5}) == ({3, 5}, {2})
+    assert halves({4}) == ({4}, {4})
