@@ -68,8 +68,9 @@ class FileLeadership:
         self._lock.close()
 
     def _wait(self) -> None:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        with suppress(RuntimeError):  # The loop was closed meanwhile.
+        # Closed meanwhile: the lock's file, or the loop.
+        with suppress(ValueError, OSError, RuntimeError):
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._loop.call_soon_threadsafe(self._lead)
 
     def _lead(self) -> None:

@@ -114,6 +114,11 @@ class Lab:
         return _only(self.controllers, "controller")
 
     @property
+    def callers_daemon(self) -> Daemon:
+        """The daemon of the node that callers come to, which tells of cold starts."""
+        return self.daemons[self.topology.exposures[0].announced_by]
+
+    @property
     def daemon(self) -> Daemon:
         """The only daemon that was started. Raises LabError."""
         return _only(self.daemons, "daemon")
@@ -132,7 +137,8 @@ class Lab:
     ) -> Controller:
         """Start wangell-controller with the sample's service; return it when it is ready.
 
-        `server` is what the service runs; without `idle_timeout_s` the sample's own stays.
+        `server` is what the service runs; without `idle_timeout_s` the sample's own stays. A
+        controller that is started beside another stands by.
         """
         manifest, local = self.directory / "manifest.yaml", self.directory / "local.json"
         manifest.write_text(sample_manifest(idle_timeout_s=idle_timeout_s))
@@ -144,13 +150,13 @@ class Lab:
                 log_directory=self.directory,
             )
         )
-        address, status_path = self.topology.address(host), self.directory / f"{host}.status.json"
+        address, status_path = self.topology.address(host), self.directory / "status.yaml"
         command = controller_command(
             address=address,
             manifests=manifest,
             local=local,
             key_directory=self.keys(),
-            run_directory=self._subdirectory(f"{host}.run"),
+            run_directory=self._subdirectory("controllers.run"),
             status_path=status_path,
         )
         controller = Controller(
@@ -164,6 +170,13 @@ class Lab:
         self._start(controller, timeout_s=READY_TIMEOUT_S)
         self.controllers[host] = controller
         return controller
+
+    def start_controllers(
+        self, *, server: Sequence[str] = PYTHON_SERVER, idle_timeout_s: int | None = None
+    ) -> None:
+        """Start all that the lab has room for: the first one leads, the others stand by."""
+        for host in self.topology.names("controller"):
+            self.start_controller(host, server=server, idle_timeout_s=idle_timeout_s)
 
     def start_daemon(
         self,
@@ -205,6 +218,11 @@ class Lab:
         self.daemons[node] = daemon
         return daemon
 
+    def start_daemons(self, *, readiness: str = "listen") -> None:
+        """Start one on every node."""
+        for node in self.topology.names("node"):
+            self.start_daemon(node, readiness=readiness)
+
     def keys(self) -> Path:
         """Return the directory with the lab's keys, made when first asked for."""
         directory = self.directory / "keys"
@@ -222,7 +240,11 @@ class Lab:
 
     def wait_until_at_zero(self, service: str = EXAMPLE.service, *, timeout_s: float) -> None:
         """Return once the service has no replica and its SYNs are held. Raises LabError."""
-        self.controller.wait_for_replicas(service, 0, timeout_s=timeout_s)
+        if not self.controllers:
+            raise LabError("0 controllers were started: there is nobody who would tell")
+        # They share the file that tells, and whoever leads writes it.
+        any_controller = next(iter(self.controllers.values()))
+        any_controller.wait_for_replicas(service, 0, timeout_s=timeout_s)
         exposure = self.topology.exposure(service)
         node = self.namespace(exposure.announced_by)
         xdp.wait_until_held(node, exposure, timeout_s=HOLD_TIMEOUT_S)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import select
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -56,14 +57,16 @@ class LocalRaiser:
             os.close(replica.pidfd)
         return replica.spawned_ns
 
-    def close(self) -> Mapping[str, Launch]:
-        """Leave the servers to whoever leads; return the launches, which stay open."""
-        for child in self._children.values():
-            self._loop.remove_reader(child.pidfd)
-            os.close(child.pidfd)
+    def close(self) -> None:
+        """Leave the servers to whoever leads. The launches stay open: this process may be next."""
+        for child in list(self._children.values()):
+            if select.select([child.pidfd], [], [], 0)[0]:
+                self._on_end(child)
+            else:
+                self._loop.remove_reader(child.pidfd)
+                os.close(child.pidfd)
         self._children.clear()
         self._starter.close()
-        return self._launches
 
     def _watch(self, child: Replica) -> None:
         """Nobody but its parent can take it off the kernel's hands when it has ended."""

@@ -1,8 +1,9 @@
 """Look and spawn as one step: two controllers that start a service together start one server.
 
 Each service has a file in the run directory, locked for the step, that says which process was
-started last. To look through all processes would cost a wake some 10 ms; that is left to the case
-of a controller killed between its spawn and its note. *Measured*: lock, look and note take 45 us.
+started last. *Measured*: lock, look and note take 35 to 75 us of a wake; a server that runs is
+found in 80 us. A look through all processes takes 20 us for each of them (2.3 ms for 119): that is
+left to the case of a controller killed between its spawn and its note.
 """
 
 import fcntl
@@ -19,6 +20,7 @@ from wangell_controller.backends.local.replica import Replica, spawn
 
 __all__ = ["Starter"]
 
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 _LINE_BYTES = 48  # Two numbers of 20 digits, always as long: a shorter line leaves no rest behind.
 
 
@@ -66,8 +68,11 @@ class Starter:
     def _locked(self, key: str) -> Iterator[int]:
         # As directories, for both names together may be longer than a file's.
         path = self._run_dir / "servers" / key
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            file = os.open(path, _FLAGS, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(path, _FLAGS, 0o600)
         try:
             # Waits for the 300 us that another controller's start takes.
             fcntl.flock(file, fcntl.LOCK_EX)
