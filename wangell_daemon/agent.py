@@ -7,7 +7,7 @@ order. Nothing on the wake path is polled, queued or awaited.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from wangell_daemon.cold_start_log import ColdStartLog, as_sentence
 from wangell_daemon.datapath import Datapath, Handover
@@ -92,6 +92,7 @@ class Agent:
         self._listeners = Listeners(workload_rule)
         self._loop = asyncio.get_running_loop()
         self._beats = 0
+        self._is_synced = False
         self._timer: asyncio.TimerHandle | None = None
         self.link = Link(self)
         self.prober: Prober | None = None
@@ -117,6 +118,11 @@ class Agent:
             StopProbe: self._stop_probe,
             EndColdStart: self._end_cold_start,
         }
+
+    @property
+    def serves_nothing(self) -> bool:
+        """Whether a controller has said that there is no service, so that nothing need be left."""
+        return self._is_synced and not any(True for _ in self._node)
 
     # What the kernel says.
 
@@ -184,8 +190,11 @@ class Agent:
         if record is None:
             self.metrics.forget(name)
 
-    def table_synced(self) -> None:
-        """The table is whole."""
+    def table_synced(self, names: Collection[str]) -> None:
+        """The table is whole, and these are its records."""
+        for gone in [each.name for each in self._node if each.name not in names]:
+            self.record_changed(gone, None)
+        self._is_synced = True
         self._carry_out(self._node.table_synced())
         self.on_synced()
 
@@ -208,6 +217,7 @@ class Agent:
         """Each second: XDP may go on holding, and the controller hears how busy services are."""
         self._loop.call_later(BEAT_INTERVAL_S, self.beat)
         self._datapath.beat()
+        self.link.tell_if_alone(self._loop.time())
         self._beats += 1
         if self._beats % RENEW_EVERY_BEATS == 0:
             self._handover.renew()

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from wangell_daemon.datapath import DatapathError, default_interface, detach, remove_rules
+from wangell_daemon.datapath import DatapathError, default_interface
 from wangell_daemon.keys import KeyFileError
-from wangell_daemon.lock import AlreadyServedError, only_daemon_of, serves_another
-from wangell_daemon.run import run
+from wangell_daemon.lock import AlreadyServedError, only_daemon_of
+from wangell_daemon.run import run, uninstall
 from wangell_daemon.settings import (
     Readiness,
     Settings,
@@ -73,9 +73,7 @@ def _uninstall(arguments: argparse.Namespace) -> int:
     _require_root()
     interface = default_interface() if arguments.interface == AUTO else arguments.interface
     with only_daemon_of(interface):
-        was_there = detach(interface)
-        if not serves_another(interface):
-            remove_rules()
+        was_there = uninstall(interface)
     what = "detached from" if was_there else "nothing of Wangell's was attached to"
     print(f"{what} {interface}")  # noqa: T201
     return 0

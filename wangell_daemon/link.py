@@ -1,7 +1,8 @@
 """The daemon's end of the peer protocol: records come in, reports go out."""
 
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from wangell_proto import (
@@ -9,6 +10,7 @@ from wangell_proto import (
     Event,
     Lane,
     LinkDown,
+    LinkRefused,
     LinkUp,
     MessageAcknowledged,
     MessageReceived,
@@ -31,6 +33,9 @@ __all__ = ["Link", "LinkUser"]
 
 log = logging.getLogger(__name__)
 
+# A controller that restarts is back within a second or two.
+ALONE_S = 5.0
+
 
 class LinkUser(Protocol):
     """Who is told what comes over the link. Called straight from the socket's reader."""
@@ -38,8 +43,8 @@ class LinkUser(Protocol):
     def record_changed(self, name: str, record: ServiceRecord | None) -> None:
         """A record is new, has changed, or (None) was deleted."""
 
-    def table_synced(self) -> None:
-        """The table is whole."""
+    def table_synced(self, names: Collection[str]) -> None:
+        """The table is whole, and these are its records."""
 
     def replica_started(self, report: Started) -> None:
         """The controller says when it started a replica."""
@@ -58,6 +63,7 @@ class Link:
         self._user = user
         self._client: ClientLink | None = None
         self._malformed: dict[str, int] = {}
+        self._alone_since: float | None = time.monotonic()
         self._reactions: dict[type, Callable[..., None]] = {
             RecordChanged: self._on_record,
             TableSynced: self._on_synced,
@@ -65,16 +71,30 @@ class Link:
             MessageAcknowledged: self._on_acknowledged,
             LinkUp: self._on_up,
             LinkDown: self._on_down,
+            LinkRefused: self._on_refused,
         }
 
-    async def open(self, config: ClientConfig) -> None:
-        """Begin to look for a controller; a second call does so with another configuration.
+    async def use(self, config: ClientConfig) -> None:
+        """Begin to look for a controller; later, take other servers and another credential.
 
-        Reports that were not acknowledged go to the next controller from the core's own memory,
-        when its table is whole. Raises OSError where the socket cannot be opened.
+        Links to servers that stay are kept. Raises OSError where there is no socket to be had.
         """
-        self.close()
-        self._client = await open_client(config, self._on_event)
+        if self._client is None:
+            self._client = await open_client(config, self._on_event)
+            return
+        self._client.set_credential(config.credential)
+        self._client.set_servers(config.servers)
+
+    def tell_if_alone(self, now: float) -> None:
+        """Say once that no controller answers: a wrong key is refused without a word."""
+        if self._alone_since is None or now - self._alone_since < ALONE_S:
+            return
+        self._alone_since = None
+        log.warning(
+            "no controller has answered for %.0f s: is its address right, UDP let through, and are "
+            "our controller.pub and psk those of its keys?",
+            ALONE_S,
+        )
 
     def report(self, report: Report, *, lane: Lane, replaces: str | None = None) -> None:
         """Send a report in this very call; while no controller answers, it waits for the next."""
@@ -112,19 +132,20 @@ class Link:
         try:
             record = None if event.value is None else decode_record(event.value)
         except VocabularyError as error:
-            self._count_malformed("malformed_record", f"record {event.key}: {error}")
+            self._count_malformed("malformed_record", f"not understood: record {event.key}: {error}")
             return
         self._user.record_changed(event.key, record)
 
     def _on_synced(self, event: TableSynced) -> None:
         log.info("table of epoch %d is whole at version %d", event.epoch, event.version)
-        self._user.table_synced()
+        assert self._client is not None
+        self._user.table_synced(self._client.records.keys())
 
     def _on_message(self, event: MessageReceived) -> None:
         try:
             report = decode_report(event.body)
         except VocabularyError as error:
-            self._count_malformed("malformed_report", str(error))
+            self._count_malformed("malformed_report", f"not understood: {error}")
             return
         if isinstance(report, Started):
             self._user.replica_started(report)
@@ -134,14 +155,21 @@ class Link:
 
     def _on_up(self, event: LinkUp) -> None:
         log.info("linked to controller %s", event.peer)
+        self._alone_since = None
         self._user.link_changed(is_up=True)
 
     def _on_down(self, event: LinkDown) -> None:
         log.warning("link to controller %s ended: %s", event.peer, event.reason.value)
+        self._alone_since = time.monotonic()
         self._user.link_changed(is_up=False)
 
+    def _on_refused(self, event: LinkRefused) -> None:
+        self._count_malformed(
+            "credential_refused", f"controller {event.peer} refused our credential"
+        )
+
     def _count_malformed(self, reason: str, what: str) -> None:
-        # Authenticated, so a controller of another version: said once, counted always.
+        # Authenticated, so of another version or another mind: said once, counted always.
         if reason not in self._malformed:
-            log.warning("not understood: %s", what)
+            log.warning("%s", what)
         self._malformed[reason] = self._malformed.get(reason, 0) + 1

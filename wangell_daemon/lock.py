@@ -51,12 +51,13 @@ def _namespace() -> int:
 
 def _is_free(path: Path) -> bool:
     with path.open("a+") as lock:
-        return _take(lock)
+        # Shared: a daemon that starts this very moment must not be told that it is the second.
+        return _take(lock, fcntl.LOCK_SH)
 
 
-def _take(lock: TextIO) -> bool:
+def _take(lock: TextIO, kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -14,9 +14,9 @@ from prometheus_client import start_http_server
 from wangell_daemon.agent import Agent
 from wangell_daemon.cold_start_log import ColdStartLog
 from wangell_daemon.controllers import Controllers
-from wangell_daemon.datapath import Datapath, Handover, XdpMode
+from wangell_daemon.datapath import Datapath, Handover, XdpMode, detach, remove_rules
 from wangell_daemon.keys import read_key
-from wangell_daemon.lock import only_daemon_of
+from wangell_daemon.lock import only_daemon_of, serves_another
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
 from wangell_daemon.readiness.probe import Prober
@@ -24,7 +24,7 @@ from wangell_daemon.readiness.workload import ByCgroup, ByNamespace, WorkloadRul
 from wangell_daemon.refusal import Refuser
 from wangell_daemon.settings import Readiness, Settings, Workload
 
-__all__ = ["run"]
+__all__ = ["run", "uninstall"]
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +38,38 @@ def run(settings: Settings) -> None:
     with only_daemon_of(settings.interface), contextlib.ExitStack() as leaving:
         datapath = Datapath(settings.interface)
         leaving.callback(datapath.close)
-        asyncio.run(_serve(settings, datapath))
+        if asyncio.run(_serve(settings, datapath)):
+            uninstall(settings.interface)
+            log.info("leaving; no service is left, and so is nothing of ours")
+        else:
+            log.info("leaving; %s stays attached and holds for 30 s more", settings.interface)
 
 
-async def _serve(settings: Settings, datapath: Datapath) -> None:
+def uninstall(interface: str) -> bool:
+    """Take the program and the rules off. Returns whether one was attached. Raises DatapathError.
+
+    The caller holds the interface's lock.
+    """
+    was_attached = detach(interface)
+    if not serves_another(interface):
+        remove_rules()
+    return was_attached
+
+
+async def _serve(settings: Settings, datapath: Datapath) -> bool:
+    """Serve until a signal. Returns whether there is no service that a successor would hold."""
     with contextlib.ExitStack() as leaving:
         agent = _agent(settings, datapath, leaving)
         _serve_metrics(settings, agent, datapath, leaving)
         _take_over(datapath, agent)
         agent.on_synced = _notify_ready
         leaving.callback(agent.link.close)
-        following = asyncio.create_task(Controllers(settings, agent.link.open).follow())
+        following = asyncio.create_task(Controllers(settings, agent.link.use).follow())
         leaving.callback(following.cancel)
         agent.beat()
         _keep_quick()
         await _stopped(following)
-        log.info("leaving; %s stays attached and holds for 30 s more", settings.interface)
+        return agent.serves_nothing
 
 
 def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack) -> Agent:

@@ -150,7 +150,7 @@ def test_not_being_root_is_said_with_the_remedy(
         raise AssertionError("it went on")
 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    for step in ("run", "detach", "remove_rules"):
+    for step in ("run", "uninstall"):
         monkeypatch.setattr(cli, step, never)
     assert cli.main(arguments) == 1
     printed = capsys.readouterr()

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import pytest
@@ -43,12 +44,14 @@ class User:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.round_trips_s: list[float] = []
+        self.names: set[str] = set()
 
     def record_changed(self, name: str, record: ServiceRecord | None) -> None:
         self.told.append(("record", name, record))
 
-    def table_synced(self) -> None:
+    def table_synced(self, names: Collection[str]) -> None:
         self.told.append(("synced",))
+        self.names = set(names)
 
     def replica_started(self, report: Started) -> None:
         self.told.append(("started", report))
@@ -74,7 +77,7 @@ class House:
         config = ServerConfig(private_key=PRIVATE_KEY, psks=(PSK,), epoch=1)
         self.server = await open_server(config, ("127.0.0.1", 0), self.heard.append)
         self.server.set_record(X, encode_record(record()))
-        await self.link.open(self.config(psk=psk))
+        await self.link.use(self.config(psk=psk))
 
     def config(self, *, psk: bytes = PSK) -> ClientConfig:
         return ClientConfig(
@@ -251,12 +254,30 @@ def test_a_wrong_key_never_links_and_the_controller_counts_it() -> None:
     assert not [event for event in house.heard if isinstance(event, LinkUp)]
 
 
-def test_opening_again_moves_the_link_and_the_table_is_told_anew() -> None:
+def test_the_same_configuration_again_keeps_the_link() -> None:
     async def story(house: House) -> None:
         await house.linked()
-        await house.link.open(house.config())
-        await house.until(lambda: house.user.told.count(("synced",)) == 2)
+        await house.link.use(house.config())
         house.link.report(WAKE, lane=Lane.WAKE)
         await house.until(house.reports)
 
-    assert play(story).reports() == [WAKE]
+    house = play(story)
+    assert house.reports() == [WAKE]
+    assert house.user.told.count(("synced",)) == 1
+    assert house.user.told.count(("up",)) == 1
+
+
+def test_a_whole_table_names_its_records() -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+
+    assert play(story).user.names == {X}
+
+
+def test_that_no_controller_answers_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    link = Link(User())
+    link.tell_if_alone(time.monotonic() + 4.0)
+    assert not caplog.records
+    link.tell_if_alone(time.monotonic() + 6.0)
+    link.tell_if_alone(time.monotonic() + 60.0)
+    assert [each.message[:22] for each in caplog.records] == ["no controller has answ"]

@@ -26,8 +26,9 @@ _MESSAGE = struct.Struct("=BBBB48sIII")  # struct inet_diag_msg up to wqueue
 _REPLY_BYTES = 1 << 16
 
 # include/net/tcp_states.h
-_LISTEN, _TIME_WAIT, _CLOSE = 10, 6, 7
-_LIVE = 0xFFFF & ~(1 << _LISTEN | 1 << _TIME_WAIT | 1 << _CLOSE | 1)
+_LISTEN, _TIME_WAIT, _CLOSE, _BOUND_INACTIVE = 10, 6, 7, 13
+_NOT_LIVE = 1 << _LISTEN | 1 << _TIME_WAIT | 1 << _CLOSE | 1 << _BOUND_INACTIVE | 1
+_LIVE = 0xFFFF & ~_NOT_LIVE
 
 
 class Listener:
