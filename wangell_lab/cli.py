@@ -16,10 +16,11 @@ from wangell_lab import demo, preflight
 from wangell_lab.errors import LabError
 from wangell_lab.lab import Lab
 from wangell_lab.plot import check_suffix
+from wangell_lab.process import Process
 from wangell_lab.programs import Controller, Daemon
 from wangell_lab.registry import Registry
 from wangell_lab.servers import PYTHON_SERVER
-from wangell_lab.topology import EXAMPLE
+from wangell_lab.topology import EXAMPLE, example
 
 __all__ = ["main"]
 
@@ -37,6 +38,7 @@ UP_EPILOG = """\
 examples:
   wangell-lab up                              # then, in another terminal, what it prints
   wangell-lab up --server 'python3 -m http.server 8080'
+  wangell-lab up --nodes 2 --controllers 2    # the pod elsewhere; kill -9 a controller
   wangell-lab up --bare                       # the network only; start the programs yourself
 """
 
@@ -86,6 +88,7 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     up.set_defaults(run=_up)
     _add_server(up)
+    _add_size(up)
     up.add_argument(
         "--readiness",
         choices=("listen", "probe", "both"),
@@ -123,6 +126,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     shown.set_defaults(run=_demo)
     _add_server(shown)
+    _add_size(shown)
     shown.add_argument(
         "--runs",
         type=_positive,
@@ -154,6 +158,23 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        choices=(1, 2, 3),
+        default=1,
+        help="with several, callers come to node1 and the pod is on node2 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--controllers",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="the second stands by, and leads when the first has ended (default: %(default)s)",
+    )
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000000")
@@ -172,12 +193,13 @@ def _command(text: str) -> tuple[str, ...]:
 
 def _up(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
-    with Lab() as lab:
+    exposures = (example(nodes=arguments.nodes),)
+    with Lab(nodes=arguments.nodes, controllers=arguments.controllers, exposures=exposures) as lab:
         if not arguments.bare:
-            lab.start_controller(server=arguments.server, idle_timeout_s=arguments.idle_timeout)
-            lab.start_daemon(readiness=arguments.readiness)
+            lab.start_controllers(server=arguments.server, idle_timeout_s=arguments.idle_timeout)
+            lab.start_daemons(readiness=arguments.readiness)
         console.print(_how_to_use(lab), soft_wrap=True)
-        _wait_for_trouble(lab)
+        _wait_for_trouble(lab, console)
     return 0
 
 
@@ -209,17 +231,26 @@ def _how_to_use(lab: Lab) -> str:
     return "\n".join(lines)
 
 
-def _wait_for_trouble(lab: Lab) -> None:
-    """Return never: Ctrl-C and SIGTERM raise, and so does the end of a program, as LabError."""
-    programs = (*lab.controllers.values(), *lab.daemons.values())
+def _wait_for_trouble(lab: Lab, console: Console) -> None:
+    """Return never: Ctrl-C and SIGTERM raise, and so does the end of a program, as LabError.
+
+    A controller may end while another is left: that is what the other is for.
+    """
     with ExitStack() as opened:
-        pidfds = []
-        for program in programs:
-            pidfds.append(os.pidfd_open(program.pid))
-            opened.callback(os.close, pidfds[-1])
-        select.select(pidfds, [], [])
-    ended = next(program for program in programs if not program.running)
-    raise LabError(f"{ended.name} has ended. The end of its log:\n{ended.log_tail()}")
+        programs: dict[int, Process] = {}
+        for program in (*lab.controllers.values(), *lab.daemons.values()):
+            pidfd = os.pidfd_open(program.pid)
+            opened.callback(os.close, pidfd)
+            programs[pidfd] = program
+        while True:
+            for pidfd in select.select(programs, [], [])[0]:
+                ended = programs.pop(pidfd)
+                left = [each for each in programs.values() if isinstance(each, Controller)]
+                if not (isinstance(ended, Controller) and left):
+                    raise LabError(
+                        f"{ended.name} has ended. The end of its log:\n{ended.log_tail()}"
+                    )
+                console.print(f"{ended.name} has ended; {left[0].name} is left.")
 
 
 def _down(arguments: argparse.Namespace) -> int:
@@ -243,6 +274,8 @@ def _demo(arguments: argparse.Namespace) -> int:
         idle_timeout_s=arguments.idle_timeout,
         json_path=arguments.json,
         plot_path=arguments.plot,
+        nodes=arguments.nodes,
+        controllers=arguments.controllers,
     )
     console = Console(highlight=False)
     problems = demo.run(settings, console)

@@ -21,7 +21,7 @@ from wangell_lab.lab import Lab
 from wangell_lab.plot import draw
 from wangell_lab.render import WAYS, difference, series_table, wakes_table
 from wangell_lab.report import Series, machine, report
-from wangell_lab.topology import EXAMPLE
+from wangell_lab.topology import EXAMPLE, example
 from wangell_lab.wakes import Wake, back_to_zero, problem_with, wake
 
 __all__ = ["Settings", "run"]
@@ -43,6 +43,9 @@ class Settings:
     "In place of the sample's 1800 s, which nobody would watch"
     json_path: Path | None
     plot_path: Path | None
+    nodes: int = 1
+    "With several, the pod is not on the one that callers come to"
+    controllers: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,17 +122,19 @@ class _Demo:
 
 def run(settings: Settings, console: Console) -> list[str]:
     """Show it, write what was asked for; return what broke the promise. Raises LabError."""
-    with Lab() as lab:
+    exposures = (example(nodes=settings.nodes),)
+    with Lab(nodes=settings.nodes, controllers=settings.controllers, exposures=exposures) as lab:
         demo = _Demo(settings=settings, lab=lab, console=console)
         console.print(_introduction(settings))
-        lab.start_controller(server=settings.server, idle_timeout_s=settings.idle_timeout_s)
-        lab.start_daemon(readiness=READINESS[0])
+        lab.start_controllers(server=settings.server, idle_timeout_s=settings.idle_timeout_s)
+        lab.start_daemons(readiness=READINESS[0])
         lab.wait_until_at_zero(timeout_s=START_TIMEOUT_S)
         scale_down = demo.story()
         several = [demo.series(READINESS[0])]
         for readiness in READINESS[1:]:
-            lab.daemon.stop()
-            lab.start_daemon(readiness=readiness)
+            for daemon in lab.daemons.values():
+                daemon.stop()
+            lab.start_daemons(readiness=readiness)
             several.append(demo.series(readiness))
     if all(series.cold_starts and series.warm_ms for series in several):
         console.print()
@@ -147,8 +152,9 @@ def _named(server: Sequence[str]) -> str:
 
 
 def _introduction(settings: Settings) -> str:
+    where = "" if settings.nodes == 1 else " (its pod is on node2, its callers come to node1)"
     return (
-        f"{EXAMPLE.service} at {EXAMPLE.address}:{EXAMPLE.port} is at zero. "
+        f"{EXAMPLE.service} at {EXAMPLE.address}:{EXAMPLE.port} is at zero{where}. "
         f"Its server: [bold]{_named(settings.server)}[/bold]\n"
         f"samples/serverless-example.yaml, but with idleTimeout {settings.idle_timeout_s} "
         f"in place of 1800, so that you can watch it scale down."

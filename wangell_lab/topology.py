@@ -9,7 +9,7 @@ Nothing here touches the machine; `wiring` does.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wangell_lab.errors import LabError
 
@@ -23,6 +23,7 @@ __all__ = [
     "Role",
     "Route",
     "Topology",
+    "example",
     "plan",
 ]
 
@@ -108,6 +109,11 @@ EXAMPLE = Exposure(
     pod="node1-pod1",
     target_port=8080,
 )
+
+
+def example(*, nodes: int = 1) -> Exposure:
+    """Return the sample's service; with several nodes, its pod is not on the callers' one."""
+    return EXAMPLE if nodes == 1 else replace(EXAMPLE, pod="node2-pod1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ def wake(lab: Lab, call: Callable[[], Exchange | CurlExchange]) -> Wake:
     """Call a service that is at zero. Raises OSError, LabError where it does not answer."""
     with lab.capture() as capture:
         caller = call()
-        cold_start = lab.daemon.cold_starts.next(timeout_s=ACCOUNT_TIMEOUT_S)
+        cold_start = lab.callers_daemon.cold_starts.next(timeout_s=ACCOUNT_TIMEOUT_S)
         return Wake(
             caller=caller,
             cold_start=cold_start,

@@ -66,6 +66,8 @@ def test_every_command_is_explained() -> None:
         (("demo", "--server", "'unbalanced"), "No closing quotation"),
         (("up", "--readiness", "guess"), "invalid choice"),
         (("up", "--idle-timeout", "0"), "is not a number from 1"),
+        (("up", "--nodes", "4"), "invalid choice: 4"),
+        (("demo", "--controllers", "3"), "invalid choice: 3"),
     ],
 )
 def test_a_wrong_argument_is_named_and_nothing_is_made(
@@ -151,6 +153,24 @@ def test_up_ends_when_one_of_its_programs_does_and_says_why(c_server: Path) -> N
         _, errors = up.communicate(timeout=20)
     assert up.returncode == 1
     assert "daemon-node1 has ended. The end of its log:" in errors
+    assert not list(NETNS_DIRECTORY.glob(f"wl-{lab_id}-*"))
+
+
+def test_up_goes_on_when_one_of_two_controllers_ends(c_server: Path) -> None:
+    size = ("--nodes", "2", "--controllers", "2")
+    with lab_up("--server", str(c_server), *size) as (up, lab_id):
+        *_, command = printed_until(up, "curl --noproxy '*' http://10.46.100.105/")
+        printed_until(up, "http://10.46.100.12:9401/metrics")
+        assert end_all([Namespace(f"wl-{lab_id}-controller1")]) == 1
+        printed_until(up, "controller1 has ended; controller2 is left.")
+        shown = subprocess.run(
+            shlex.split(command), capture_output=True, text=True, timeout=10, check=True
+        )
+        assert shown.stdout == "hello\n"
+        assert end_all([Namespace(f"wl-{lab_id}-controller2")]) == 1
+        _, errors = up.communicate(timeout=20)
+    assert up.returncode == 1
+    assert "controller2 has ended. The end of its log:" in errors
     assert not list(NETNS_DIRECTORY.glob(f"wl-{lab_id}-*"))
 
 

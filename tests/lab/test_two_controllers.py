@@ -247,8 +247,8 @@ def lost_by(lab: Lab, node: str) -> list[int]:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="A LISTEN that overtakes a late record is forgotten on the pod's node, and the wake hangs:"
-    " Service._turned_waking has to ask once. Take this mark off with that change.",
+    reason="A LISTEN that overtakes a late record is forgotten on the pod's node, and the wake"
+    " hangs: Service._turned_waking has to ask once. Take this mark off with that change.",
 )
 @pytest.mark.timeout(120)
 def test_two_hundred_wakes_across_two_nodes_with_thirty_percent_loss(c_server: Path) -> None:
