@@ -132,7 +132,8 @@ class Link:
         try:
             record = None if event.value is None else decode_record(event.value)
         except VocabularyError as error:
-            self._count_malformed("malformed_record", f"not understood: record {event.key}: {error}")
+            what = f"not understood: record {event.key}: {error}"
+            self._count_malformed("malformed_record", what)
             return
         self._user.record_changed(event.key, record)
 

@@ -15,7 +15,11 @@ class Refuser:
 
     def __init__(self, interface: str) -> None:
         self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, _NO_FRAMES)
-        self._packets.bind((interface, _NO_FRAMES))
+        try:
+            self._packets.bind((interface, _NO_FRAMES))
+        except OSError:
+            self._packets.close()
+            raise
 
     def refuse(self, frame: bytes) -> None:
         """Answer this held SYN. Raises OSError."""
