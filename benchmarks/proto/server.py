@@ -30,6 +30,9 @@ class TableServer:
         self._link = await open_server(config, (host, 0), self._on_event)
         for number in range(records):
             self._link.set_record(*record(number))
+        # As wangell_controller does before it serves.
+        gc.collect()
+        gc.freeze()
         port: int = self._link.address[1]
         return port
 

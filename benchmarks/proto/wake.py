@@ -19,20 +19,39 @@ class _Waker:
     async def start(self, keys: Keys, name: str, servers: list[tuple[str, int]]) -> None:
         """Link and follow the table."""
         self._linked = Tally()
+        self._streamed: dict[int, float] = {}
+        self.took: list[tuple[float, float]] = []
         self.calls = ClosedLoop(self._send)
         self._link: ClientLink = await open_client(
             keys.client_config(name, servers), self._on_event
         )
         await self._linked.until(LinkUp, len(servers))
 
+    def launch(self) -> None:
+        """Send one wake of a stream, whatever became of those before."""
+        sent_at = time.monotonic()
+        self._streamed[self._link.send(WAKE, lane=Lane.WAKE)] = sent_at
+
     def _send(self) -> None:
         self._link.send(WAKE, lane=Lane.WAKE)
 
     def _on_event(self, event: Event) -> None:
         if type(event) is MessageAcknowledged:
-            self.calls.on_answer()
+            sent_at = self._streamed.pop(event.message_id, None)
+            if sent_at is None:
+                self.calls.on_answer()
+            else:
+                self.took.append((sent_at, time.monotonic() - sent_at))
         elif type(event) is LinkUp:
             self._linked(event)
+
+    def results(self) -> list[tuple[float, float]]:
+        """Return what became of a stream's wakes, and forget them."""
+        now = time.monotonic()
+        took = self.took + [(sent_at, now - sent_at) for sent_at in self._streamed.values()]
+        self.took = []
+        self._streamed.clear()
+        return took
 
 
 class WakeClient:
@@ -55,14 +74,18 @@ class WakeClient:
         runs = [waker.calls.run(count // links) for waker in self._wakers[:links]]
         return [took for run in await asyncio.gather(*runs) for _, took in run]
 
-    async def stream(self, seconds: float, pause_s: float) -> list[tuple[float, float]]:
-        """Wake for so long with pauses; return of each when it was sent and how long it took."""
-        until, calls = time.monotonic() + seconds, self._wakers[0].calls
-        sent: list[tuple[float, float]] = []
+    async def stream(self, seconds: float, every_s: float) -> list[tuple[float, float]]:
+        """Wake for so long; return of each when it was sent and how long it took.
+
+        The next one leaves though the last is not acknowledged: a pause of the server must count
+        for all whom it keeps waiting. What is not acknowledged a second later counts as a second.
+        """
+        waker, until = self._wakers[0], time.monotonic() + seconds
         while time.monotonic() < until:
-            sent += await calls.run(1)
-            await asyncio.sleep(pause_s)
-        return sent
+            waker.launch()
+            await asyncio.sleep(every_s)
+        await asyncio.sleep(1.0)
+        return waker.results()
 
     async def fresh(self, keys: dict[str, str], servers: list[tuple[str, int]]) -> dict[str, Any]:
         """Let a peer come that knows nothing; return how long until it has the whole table."""
