@@ -31,6 +31,11 @@ class Health:
             raise OSError(error.errno, reason) from error
         return cls(runner)
 
+    @property
+    def port(self) -> int:
+        """Where it serves."""
+        return int(self._runner.addresses[0][1])
+
     async def aclose(self) -> None:
         """Answer no more."""
         await self._runner.cleanup()

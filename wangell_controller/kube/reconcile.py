@@ -39,6 +39,7 @@ class Reconciler:
         self._waiting: dict[str, None] = {}
         "In order; those that are looked at just now, too, if they are to be looked at again"
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._start_handle: asyncio.Handle | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._backoffs: dict[str, Backoff] = {}
 
@@ -48,7 +49,8 @@ class Reconciler:
         if timer is not None:
             timer.cancel()
         self._waiting[key] = None
-        self._start()
+        if self._start_handle is None:  # Events come in heaps: one look for the heap.
+            self._start_handle = self._loop.call_soon(self._start)
 
     def forget(self, key: str) -> None:
         """There is no such service any more."""
@@ -68,6 +70,7 @@ class Reconciler:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     def _start(self) -> None:
+        self._start_handle = None
         free = [key for key in self._waiting if key not in self._running]
         for key in free[: LOOKS_MAX - len(self._running)]:
             del self._waiting[key]
