@@ -1,6 +1,7 @@
 """The daemon's end of the protocol, against a real server of it on loopback."""
 
 import asyncio
+import dataclasses
 import logging
 import os
 import time
@@ -281,3 +282,27 @@ def test_that_no_controller_answers_is_said_once(caplog: pytest.LogCaptureFixtur
     link.tell_if_alone(time.monotonic() + 6.0)
     link.tell_if_alone(time.monotonic() + 60.0)
     assert [each.message[:22] for each in caplog.records] == ["no controller has answ"]
+
+
+def test_one_controller_of_two_that_goes_is_not_the_end_of_the_link() -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        config = ServerConfig(private_key=PRIVATE_KEY, psks=(PSK,), epoch=1)
+        second_heard: list[Event] = []
+        second = await open_server(config, ("127.0.0.1", 0), second_heard.append)
+        second.set_record(X, encode_record(record()))
+        await house.link.use(
+            dataclasses.replace(house.config(), servers=(house.server.address, second.address))
+        )
+        await house.until(lambda: [each for each in second_heard if isinstance(each, LinkUp)])
+        second.close()  # says goodbye
+        house.link.report(WAKE, lane=Lane.WAKE)
+        await house.until(house.reports)
+        house.server.set_record(X, encode_record(record(Phase.WARM, activation=1)))
+        changed = ("record", X, record(Phase.WARM, activation=1))
+        await house.until(lambda: changed in house.user.told)
+        assert ("down",) not in house.user.told
+        house.server.close()
+        await house.until(lambda: ("down",) in house.user.told)
+
+    play(story)
