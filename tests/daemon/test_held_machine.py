@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.daemon.packets import Segment, held
-from wangell_daemon.held import GIVE_UP_AFTER_NS, HeldSyns
+from wangell_daemon.held import GIVE_UP_AFTER_NS, HeldSyns, Tally
 
 MS = 1_000_000
 REPEAT_AFTER_NS = (5 * MS, 20 * MS, 80 * MS)
@@ -44,7 +44,8 @@ class HeldMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = HeldSyns()
+        self.tally = Tally(held=1000)  # other services of the node hold some, too
+        self.held = HeldSyns(self.tally)
         self.attempts: list[Attempt] = []
         self.now_ns = 0
 
@@ -100,6 +101,23 @@ class HeldMachine(RuleBasedStateMachine):
         assert {self.client_of(each.syn.flow) for each in gone} == over
         self.attempts = [each for each in self.attempts if each.client not in over]
 
+    @rule(ago_ms=st.sampled_from((0, 5, 1000)))
+    def who_has_waited_since_is_refused(self, ago_ms: int) -> None:
+        before_ns = self.now_ns - ago_ms * MS
+        over = {
+            each.client
+            for each in self.attempts
+            if not each.is_out and each.first_seen_ns <= before_ns
+        }
+        gone = self.held.take_waiting_since(before_ns)
+        assert {self.client_of(each.syn.flow) for each in gone} == over
+        self.attempts = [each for each in self.attempts if each.client not in over]
+
+    @rule()
+    def all_are_taken_away(self) -> None:
+        assert len(self.held.clear()) == len(self.attempts)
+        self.attempts = []
+
     @rule(client=clients)
     def a_client_answers(self, client: int) -> None:
         attempt = self.of(client)
@@ -141,6 +159,13 @@ class HeldMachine(RuleBasedStateMachine):
             assert one.first_seen_ns == attempt.first_seen_ns
             assert one.seen_ns == attempt.seen_ns
         assert self.held.out == sum(each.is_out for each in self.attempts)
+        assert self.tally.held == 1000 + len(self.attempts)
+        assert all(each.syn.flow in self.held for each in self.held)
+
+    @invariant()
+    def an_answer_is_hoped_for_while_one_is_out_that_will_be_repeated(self) -> None:
+        hopeful = [each for each in self.attempts if each.is_out and not each.is_spent]
+        assert self.held.has_hope == bool(hopeful)
 
     @invariant()
     def the_deadline_is_the_earliest(self) -> None:
