@@ -1,5 +1,6 @@
 """One JSON object a line for each cold start: what tests, the demo and the curious read."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TextIO
@@ -37,7 +38,8 @@ class ColdStartLog:
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk: said when it was written to
+                self._file.close()
 
 
 def as_sentence(ended: EndColdStart) -> str:

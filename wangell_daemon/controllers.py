@@ -54,9 +54,9 @@ class Controllers:
             credential=credential_file.read_bytes().strip() if credential_file else b"",
         )
         if config != self._used:
+            await self._use(config)
             self._used = config
             log.info("controllers: %s", ", ".join(f"{host}:{port}" for host, port in servers))
-            await self._use(config)
 
     def _tell(self, problem: str) -> None:
         if problem != self._problem:
@@ -69,9 +69,16 @@ class Controllers:
         return is_named or self._settings.credential_file is not None or self._used is None
 
     async def _addresses(self) -> tuple[Address, ...]:
+        """One name that is not known must not hide the others. Raises OSError where none is."""
         found: list[Address] = []
+        unknown: OSError | None = None
         for host, port in self._settings.controllers:
-            found += await _resolve(host, port)
+            try:
+                found += await _resolve(host, port)
+            except OSError as error:
+                unknown = OSError(f"{host}: {error}")
+        if unknown is not None and not found:
+            raise unknown
         return tuple(dict.fromkeys(found))[:SERVERS_MAX]
 
 

@@ -63,6 +63,7 @@ class Link:
         self._user = user
         self._client: ClientLink | None = None
         self._malformed: dict[str, int] = {}
+        self._up: set[str] = set()
         self._alone_since: float | None = time.monotonic()
         self._reactions: dict[type, Callable[..., None]] = {
             RecordChanged: self._on_record,
@@ -156,13 +157,16 @@ class Link:
 
     def _on_up(self, event: LinkUp) -> None:
         log.info("linked to controller %s", event.peer)
+        self._up.add(event.peer)
         self._alone_since = None
         self._user.link_changed(is_up=True)
 
     def _on_down(self, event: LinkDown) -> None:
         log.warning("link to controller %s ended: %s", event.peer, event.reason.value)
-        self._alone_since = time.monotonic()
-        self._user.link_changed(is_up=False)
+        self._up.discard(event.peer)
+        if not self._up:  # another controller's may be up still
+            self._alone_since = time.monotonic()
+            self._user.link_changed(is_up=False)
 
     def _on_refused(self, event: LinkRefused) -> None:
         self._count_malformed(

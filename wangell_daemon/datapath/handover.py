@@ -64,13 +64,13 @@ class Handover:
     def _put(self, frontend: bytes, additions: tuple[bytes, ...]) -> None:
         """Delete and add in one transaction: adding what is there would refresh nothing."""
         before = self._held.get(frontend, ())
-        self._held[frontend] = additions
         try:
             self._nftables.commit(*_deletions(frontend)[: len(before)], *additions)
         except (FileNotFoundError, FileExistsError):
             # It timed out, or a predecessor left it.
             self._clear(frontend)
             self._nftables.commit(*additions)
+        self._held[frontend] = additions
 
     def _delete(self, frontend: bytes, *, count: int) -> None:
         try:
