@@ -84,7 +84,7 @@ class _Life:
             psk=keys.psk,
             epoch=self._run_directory.epoch(),
         )
-        log.info("daemons are linked at %s:%d", *self._link.address)
+        log.info("serving daemons at %s:%d", *self._link.address)
         if self._leadership.campaign(self._succeed):
             self._lead()
         else:
