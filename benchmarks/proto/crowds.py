@@ -96,6 +96,7 @@ def crowd(network: Network, plan: Plan, tick: Tick) -> dict[str, Any]:
         fanout_ms = _fanout(cluster, plan, tick)
         resync_s, wakes_ms, resent = _take_overs(cluster, plan, tick)
         usage = cluster.servers[plan.take_overs % 2].ask("usage")
+    wakes = [summarize(each) for each in wakes_ms if each]
     assert resent == 0, f"{resent} records were sent again though nothing had changed"
     return {
         "server": {
@@ -109,8 +110,12 @@ def crowd(network: Network, plan: Plan, tick: Tick) -> dict[str, Any]:
             "linked_s": round(linked_s, 2),
             "fanout_1000_ms": _spread(fanout_ms),
             "resync_unchanged_1000_s": _spread(resync_s),
-            "resync_wake_ms": summarize(wakes_ms).rounded("p50", "p99", "max"),
-            "resync_wakes": len(wakes_ms),
+            "resync_wake_ms": {
+                "p50": round(statistics.median(each.p50 for each in wakes), 3),
+                "p99": round(statistics.median(each.p99 for each in wakes), 3),
+                "p99s": [round(each.p99, 3) for each in wakes],
+                "wakes": [each.count for each in wakes],
+            },
             "server_drops": usage["drops"],
         },
     }
@@ -137,14 +142,16 @@ def _fanout(cluster: _Cluster, plan: Plan, tick: Tick) -> list[float]:
     return took_ms
 
 
-def _take_overs(cluster: _Cluster, plan: Plan, tick: Tick) -> tuple[list[float], list[float], int]:
+def _take_overs(
+    cluster: _Cluster, plan: Plan, tick: Tick
+) -> tuple[list[float], list[list[float]], int]:
     """Let the servers take the lead from each other; the old leader is stopped, at last killed.
 
     Return how long each took until the last peer had synced, the wakes at the new leader
     meanwhile (ms), and how many records were sent again.
     """
     took_s: list[float] = []
-    wakes_ms: list[float] = []
+    wakes_ms: list[list[float]] = []
     resent = 0
     # Both tables are equal, changes included; their versions and histories are not.
     for _ in range(plan.changes):
@@ -162,11 +169,13 @@ def _take_overs(cluster: _Cluster, plan: Plan, tick: Tick) -> tuple[list[float],
             synced = cluster.peers.ask("synced")
         took_s.append(synced["last_at"] - took_over_at)
         resent += synced["records"]
-        wakes_ms += [
-            took * 1e3
-            for sent_at, took in waker.answer()
-            if took_over_at <= sent_at <= synced["last_at"]
-        ]
+        wakes_ms.append(
+            [
+                took * 1e3
+                for sent_at, took in waker.answer()
+                if took_over_at <= sent_at <= synced["last_at"]
+            ]
+        )
         tick()
     return took_s, wakes_ms, resent
 
