@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wangell_daemon import cli
+from wangell_daemon import cli, lock
 from wangell_daemon.lock import AlreadyServedError
 from wangell_daemon.settings import Readiness, Settings, Workload
 
@@ -177,8 +177,12 @@ def test_a_wrong_key_names_its_file(
 
 
 def test_an_interface_that_does_not_exist_is_said_with_those_that_do(
-    as_root: None, capsys: pytest.CaptureFixture[str]
+    as_root: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(lock, "LOCK_DIR", tmp_path)
     assert cli.main(["uninstall", "--interface", "wt-missing"]) == 1
     said = capsys.readouterr().err
     assert "no interface 'wt-missing' here; there are: " in said

@@ -121,3 +121,16 @@ def test_a_caller_of_a_draining_service_must_not_be_let_in_by_a_probe() -> None:
     story.listens()
     assert story.mode() is Mode.HOLD
     assert story.clients_in() == ["10.0.0.1:40000"]
+
+
+def test_a_listen_that_overtook_a_late_record_is_asked_for_again() -> None:
+    """On the pod's node: nobody woke it there, and the record of Cold was late, or skipped."""
+    for late in ([Phase.COLD], []):
+        story = Story(probes=False).awake()
+        story.listens()  # The next replica's, while the record of its predecessor still stands.
+        for phase in late:
+            story.table(phase, activation=1)
+        story.table(Phase.WAKING, activation=2)
+        assert story.probed == PROBED_ONCE
+        story.listens()  # The probe's answer.
+        assert story.mode() is not Mode.HOLD
