@@ -72,10 +72,15 @@ def _version(name: str) -> dict[str, Any]:
             },
         },
         "additionalPrinterColumns": [
-            {"name": name, "type": kind, "jsonPath": path, "priority": rank, "description": text}
+            {"name": name, "type": kind, "jsonPath": path, "description": text, **_rank(rank)}
             for name, kind, path, rank, text in COLUMNS
         ],
     }
+
+
+def _rank(rank: int) -> dict[str, int]:
+    """Leave 0 out, as the API server does: else each apply would see a difference, and patch."""
+    return {"priority": rank} if rank else {}
 
 
 def _schema() -> dict[str, Any]:
