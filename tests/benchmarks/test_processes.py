@@ -48,11 +48,11 @@ def test_loss_drops_its_share_and_ends_with_its_block():
         receiver.bind((SERVER_ADDRESS, 0))
         receiver.settimeout(5)
         with network.lossy(50):
-            for _ in range(1000):
+            for _ in range(200):  # All of them fit the receive buffer.
                 sender.sendto(b"sent", receiver.getsockname())
         sender.sendto(b"last", receiver.getsockname())
         arrived = list(iter(lambda: receiver.recv(100), b"last"))
-        assert 300 < len(arrived) < 700
+        assert 50 < len(arrived) < 150
 
 
 def test_an_error_leaves_nothing_behind():
