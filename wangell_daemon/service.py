@@ -211,8 +211,10 @@ class Service:
         effects = self.routing.set_mode(Mode.HOLD) + self._hand_over()
         if self._heard is not None and now_ns - self._listened_ns <= HEARD_NS_MAX:
             return effects + self._release(now_ns=now_ns)
-        # A predecessor may have missed the LISTEN: ask once, after our own watch has begun.
-        return effects + self._probe(is_once=not self._probes, wanted=before is None)
+        # A predecessor may have missed the LISTEN, or it came before a late record that made us
+        # forget it: ask once, after our own watch has begun.
+        was_heard = bool(self._listened_ns) and now_ns - self._listened_ns <= HEARD_NS_MAX
+        return effects + self._probe(is_once=not self._probes, wanted=before is None or was_heard)
 
     def _turned_draining(self) -> list[Effect]:
         hold = [*self.routing.set_mode(Mode.HOLD), *self.routing.end_hand_over()]
@@ -365,6 +367,7 @@ class Service:
         wake, self._wake = self._wake, None
         if wake is None:
             return []
+        outcome = "answered" if wake.is_answered else outcome
         return [EndColdStart(self.name, self._activation(), outcome, wake.clients, wake.timeline)]
 
     def _activation(self) -> int:

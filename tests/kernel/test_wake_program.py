@@ -11,7 +11,7 @@ from tests.kernel.conftest import XDP_DROP, XDP_PASS, Program
 from wangell_daemon.datapath.datapath import names_of
 from wangell_daemon.effects import Mode
 from wangell_daemon.kernel_events import parse_answered, parse_held
-from wangell_daemon.node import SLOTS_MAX
+from wangell_daemon.slots import SLOTS_MAX
 from wangell_daemon.packets import frontend_key
 
 VIP = frontend_key("10.0.0.2", 80)

@@ -245,11 +245,6 @@ def lost_by(lab: Lab, node: str) -> list[int]:
     return [int(rule.split()[0]) for rule in rules.split("counter packets ")[1:]]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="A LISTEN that overtakes a late record is forgotten on the pod's node, and the wake"
-    " hangs: Service._turned_waking has to ask once. Take this mark off with that change.",
-)
 @pytest.mark.timeout(120)
 def test_two_hundred_wakes_across_two_nodes_with_thirty_percent_loss(c_server: Path) -> None:
     first_bytes_ms, syns, servers = [], [], []
