@@ -9,10 +9,11 @@ import pytest
 from tests.daemon.packets import ACK, FIN, RST, SYN, Segment
 from tests.kernel.conftest import XDP_DROP, XDP_PASS, Program
 from wangell_daemon.datapath.datapath import names_of
+from wangell_daemon.datapath.headers import EBPF
 from wangell_daemon.effects import Mode
 from wangell_daemon.kernel_events import parse_answered, parse_held
-from wangell_daemon.slots import SLOTS_MAX
 from wangell_daemon.packets import frontend_key
+from wangell_daemon.slots import SLOTS_MAX
 
 VIP = frontend_key("10.0.0.2", 80)
 FLOW = parse_held(struct.pack("=QIII", 0, 0, 0, len(Segment().raw)) + Segment().raw).syn.flow
@@ -204,7 +205,5 @@ def test_counters_add_up_to_packets(cold: Program) -> None:
 
 def test_user_space_and_the_program_agree() -> None:
     assert names_of("mode") == [mode.name.lower() for mode in Mode]
-    header = (
-        __import__("wangell_daemon.datapath.headers").datapath.headers.EBPF / "consts.h"
-    ).read_text()
+    header = (EBPF / "consts.h").read_text()
     assert f"#define SLOTS_MAX {SLOTS_MAX}\t" in header
