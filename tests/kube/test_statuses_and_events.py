@@ -260,6 +260,17 @@ def test_a_service_that_wakes_all_the_time_is_told_of_now_and_then() -> None:
     tale(body)
 
 
+def test_many_wakes_do_not_use_up_what_a_failure_has_to_say() -> None:
+    async def body(teller: Teller) -> None:
+        for _ in range(100):
+            teller.woke()
+        teller.events.failed("default/a", Trouble(reason="ImagePullBackOff", message="Back-off"))
+        await settle(1)
+        assert "ActivationFailed" in [each["reason"] for each in teller.told]
+
+    tale(body)
+
+
 def test_of_a_service_that_has_gone_there_is_nothing_to_tell() -> None:
     async def body(teller: Teller) -> None:
         teller.about = None

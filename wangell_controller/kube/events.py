@@ -119,7 +119,9 @@ class Events:
         about = self._about(key)
         if about is None or self._waiting.full():
             return
-        if not self._allowance.take(key, now=self._loop.time()):
+        # Each kind of story for itself: many wakes must not use up what a failure has to say.
+        kind = f"{about['metadata']['uid']}/{story.reason}"
+        if not self._allowance.take(kind, now=self._loop.time()):
             return
         token, now = secrets.token_hex(8), datetime.now(UTC)
         body = event_of(about, story, instance=self._instance, now=now, token=token)
