@@ -65,6 +65,8 @@ class Channel:
 
     __slots__ = (
         "_acks",
+        "_is_eliciting",
+        "_is_urgent",
         "_outbox",
         "_owner",
         "_random",
@@ -122,24 +124,28 @@ class Channel:
             return body
         self.liveness.on_heard(now)
         frames = parse_body(body)
-        refusal = DropReason.MALFORMED if frames is None else self._refusal(frames)
+        refusal = DropReason.MALFORMED if frames is None else self._weigh(frames)
         if refusal is None and frames:
             self._apply(frames, number, now)
         elif refusal is DropReason.MALFORMED:
             self._owner.on_malformed()
         return refusal
 
-    def _refusal(self, frames: list[Frame]) -> DropReason | None:
+    def _weigh(self, frames: list[Frame]) -> DropReason | None:
+        """Return why none of these frames may be applied, or note how they are acknowledged."""
         fragments = False
+        self._is_eliciting = self._is_urgent = False
         for frame in frames:
             kind = frame[0]
-            if kind == _ACK:
-                if frame[2] >= self.sender.next_number:
-                    return DropReason.MALFORMED  # It acknowledges what was never sent.
-            elif kind == _MESSAGE or kind == _FRAGMENT:  # noqa: PLR1714, SIM109  # hot
+            if kind == _MESSAGE or kind == _FRAGMENT:  # noqa: PLR1714, SIM109  # hot
                 if not self._owner.admits(frame[1]):
                     return DropReason.NOT_ADMITTED
+                self._is_eliciting = True
+                if frame[1] in _AT_ONCE:
+                    self._is_urgent = True
                 fragments = fragments or kind == _FRAGMENT
+            elif kind == _ACK and frame[2] >= self.sender.next_number:
+                return DropReason.MALFORMED  # It acknowledges what was never sent.
         return self._refusal_of_fragments(frames) if fragments else None
 
     def _refusal_of_fragments(self, frames: list[Frame]) -> DropReason | None:
@@ -152,12 +158,9 @@ class Channel:
         return self._reassembler.refusal(counts)
 
     def _apply(self, frames: list[Frame], number: int, now: float) -> None:
-        eliciting = at_once = False
-        for frame in frames:
-            if frame[0] == _MESSAGE or frame[0] == _FRAGMENT:
-                eliciting = True
-                at_once = at_once or frame[1] in _AT_ONCE
-        self._acks.on_received(number, now=now, eliciting=eliciting, at_once=at_once)
+        self._acks.on_received(
+            number, now=now, eliciting=self._is_eliciting, at_once=self._is_urgent
+        )
         for frame in frames:
             if self.sender.is_over:
                 return  # A frame before this one ended the link.

@@ -87,6 +87,6 @@ HANDSHAKES_REMEMBERED_MAX = 32_768
 SERVERS_MAX = 4
 # Deletions are remembered so that a peer that was away gets them as deltas.
 TOMBSTONES_MAX = 4096
-# Links served per call while others wait: 64 seals are 1 ms in which no wake is read.
-FANOUT_LINKS_PER_CALL = 64
-FANOUT_LINKS_BESIDE_URGENT = 8
+# Links served per call while others wait: 16 are half a millisecond in which no wake is read.
+FANOUT_LINKS_PER_CALL = 16
+FANOUT_LINKS_BESIDE_URGENT = 4

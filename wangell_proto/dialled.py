@@ -20,6 +20,7 @@ from wangell_proto.wire import DatagramType, Farewell, Frame, Header, Kind
 
 __all__ = ["DialledLink", "Dialler"]
 
+_SEALED = int(DatagramType.SEALED)
 _FROM_SERVERS = frozenset(
     {
         Kind.WAKE,
@@ -120,7 +121,7 @@ class DialledLink:
     def receive(self, datagram: bytes, header: Header, *, now: float) -> DropReason | None:
         """Take a datagram from the server's address; return why it was dropped, if it was."""
         kind, _, key_id, session, number = header
-        if kind == DatagramType.SEALED:
+        if kind == _SEALED:
             if self.channel is None or session != self._session:
                 return DropReason.UNKNOWN_SESSION
             return self.channel.receive(datagram, key_id, number, now=now)

@@ -69,5 +69,5 @@ class Dispatch:
         return float("-inf") if self._fanout else self._schedule.next_at()
 
     def due(self, now: float) -> list[int]:
-        """Return the sessions that it is time to look at."""
-        return self._schedule.due(now)
+        """Return some of the sessions that it is time to look at."""
+        return self._schedule.due(now, FANOUT_LINKS_PER_CALL)

@@ -85,7 +85,9 @@ class Flight:
         for high, low in zip(bounds[::2], bounds[1::2], strict=True):
             if not packets:
                 break
-            if high - low < len(packets):
+            if high == low:
+                numbers = [high] if high in packets else []
+            elif high - low < len(packets):
                 numbers = [number for number in range(low, high + 1) if number in packets]
             else:  # A range that spans everything ever sent must cost no more than the flight.
                 numbers = [number for number in packets if low <= number <= high]
@@ -94,8 +96,10 @@ class Flight:
 
     def detect_lost(self, now: float) -> list[Content]:
         """Return the contents of packets that must be lost, for later ones were acknowledged."""
-        lost: list[SentPacket] = []
         self._loss_at = None
+        if not self.packets:
+            return []
+        lost: list[SentPacket] = []
         delay = self._rtt.loss_delay_s()
         for packet in self.packets.values():
             if packet.number > self.largest_acked:

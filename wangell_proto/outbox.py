@@ -5,8 +5,6 @@ window. The unacknowledged span never exceeds DELIVERY_WINDOW: the receiver reme
 that many sequences, and so delivers exactly once.
 """
 
-from collections import deque
-
 from wangell_proto.constants import (
     DELIVERY_WINDOW,
     FRAGMENT_BYTES,
@@ -101,19 +99,28 @@ class Message:
 class Outbox:
     """Queues by lane, and the messages sent and not acknowledged, by sequence."""
 
-    __slots__ = ("_bytes", "_fragmented", "_latest", "_next_sequence", "queues", "unacknowledged")
+    __slots__ = (
+        "_bytes",
+        "_fragmented",
+        "_latest",
+        "_next_sequence",
+        "queues",
+        "unacknowledged",
+        "waiting",
+    )
 
     def __init__(self) -> None:
-        self.queues: tuple[deque[Message], ...] = tuple(deque() for _ in Lane)
+        self.queues: tuple[list[Message], ...] = tuple([] for _ in Lane)
         self._latest: dict[tuple[Lane, str], Message] = {}
         self._next_sequence = 1
         self._bytes = 0
         self._fragmented = 0
+        self.waiting = 0
         self.unacknowledged: dict[int, Message] = {}
 
     def __len__(self) -> int:
         """Count the messages that wait for their first transmission."""
-        return sum(map(len, self.queues))
+        return self.waiting
 
     def put(self, message: Message) -> None:
         """Queue a message. Raises QueueFullError. A latest-wins one replaces its predecessor."""
@@ -135,6 +142,7 @@ class Outbox:
             if predecessor is not None and predecessor.fragments == 1:
                 self.forget(predecessor)  # Under way; but it is not sent again.
             queue.append(message)
+            self.waiting += 1
         self._bytes += len(message.body) - freed
         if message.key is not None:
             self._latest[message.key] = message
@@ -153,7 +161,8 @@ class Outbox:
 
     def take(self, lane: int) -> Message:
         """Take the head of a lane, which now has a sequence and waits for acknowledgement."""
-        message = self.queues[lane].popleft()
+        message = self.queues[lane].pop(0)
+        self.waiting -= 1
         self._bytes -= len(message.body)
         return self.register(message)
 
@@ -183,7 +192,7 @@ class Outbox:
         left = [*self.unacknowledged.values(), *queued]
         self.unacknowledged.clear()
         self._latest.clear()
-        self._bytes = self._fragmented = 0
+        self._bytes = self._fragmented = self.waiting = 0
         for queue in self.queues:
             queue.clear()
         return left

@@ -31,10 +31,10 @@ class Schedule:
         """Forget a session. Its heap entry is skipped when it comes up."""
         self._at.pop(session, None)
 
-    def due(self, now: float) -> list[int]:
-        """Take out the sessions whose deadlines have come."""
-        sessions = []
-        while self._heap and self._heap[0][0] <= now:
+    def due(self, now: float, most: int) -> list[int]:
+        """Take out so many of the sessions whose deadlines have come; the rest stays due."""
+        sessions: list[int] = []
+        while self._heap and self._heap[0][0] <= now and len(sessions) < most:
             deadline, session = heappop(self._heap)
             if self._at.get(session) == deadline:
                 del self._at[session]

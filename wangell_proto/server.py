@@ -233,7 +233,7 @@ class Server:
         return min(link_at, forget_at)
 
     def handle_deadline(self, *, now: float) -> None:
-        """Do what is due. Calling early is harmless."""
+        """Do what is due, or a part of it. Calling early is harmless."""
         for session in self._dispatch.due(now):
             link = self._links[session]
             if link.next_deadline() <= now:

@@ -28,7 +28,7 @@ def situation(core: Client | Server) -> object:
                 channel.liveness.last_heard_at,
                 channel.liveness.silence_deadline,
                 channel.keyring.present.window.highest,
-                channel.keyring.present.window._bits,
+                channel.keyring.present.window._missing,
                 channel.keyring.present.key_id,
                 channel.sender.next_number,
                 list(channel.sender.flight.packets),

@@ -13,8 +13,8 @@ def test_an_earlier_deadline_counts_and_a_later_one_waits_for_the_look():
     schedule.set(1, 20.0)
     assert schedule.next_at() == 10.0
     schedule.set(1, 5.0)
-    assert schedule.due(5.0) == [1]
-    assert schedule.due(30.0) == []  # The entries at 10 belong to the past.
+    assert schedule.due(5.0, 9) == [1]
+    assert schedule.due(30.0, 9) == []  # The entries at 10 belong to the past.
 
 
 def test_a_removed_one_is_not_due():
@@ -22,7 +22,16 @@ def test_a_removed_one_is_not_due():
     schedule.set(1, 1.0)
     schedule.remove(1)
     schedule.remove(2)
-    assert schedule.due(2.0) == []
+    assert schedule.due(2.0, 9) == []
+
+
+def test_what_is_due_comes_in_portions():
+    schedule = Schedule()
+    for session in range(5):
+        schedule.set(session, 1.0)
+    assert schedule.due(2.0, 3) == [0, 1, 2]
+    assert schedule.next_at() == 1.0
+    assert schedule.due(2.0, 3) == [3, 4]
 
 
 @given(
@@ -35,7 +44,7 @@ def test_nobody_is_forgotten_and_nobody_comes_early(steps):
         at[session] = min(at.get(session, float("inf")), now + deadline)
         if passes:
             now += deadline / 3
-            due = schedule.due(now)
+            due = schedule.due(now, 99)
             assert sorted(due) == sorted(s for s, when in at.items() if when <= now)
             for each in due:
                 del at[each]

@@ -61,4 +61,4 @@ def test_memory_is_bounded_whatever_comes():
     window = SlidingWindow(64)
     for number in [*range(1000), 2**61, *range(2**61 + 1, 2**61 + 500)]:
         window.mark(number)
-    assert window._bits.bit_length() <= 64
+    assert window._missing.bit_length() <= 64
