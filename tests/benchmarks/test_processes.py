@@ -22,6 +22,19 @@ def namespaces_of(pid: int) -> set[str]:
     return {path.name for path in NETNS_DIRECTORY.iterdir() if path.name.startswith(f"wb{pid}")}
 
 
+def children_of(pid: int) -> list[str]:
+    """Return its processes that have a role by now."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [each for each in pids if b"benchmarks.proto.child" in command_of(each)]
+
+
+def command_of(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # It has ended.
+        return b""
+
+
 def test_a_round_trip_between_two_processes_in_two_namespaces():
     with (
         Network.made() as network,
@@ -84,11 +97,10 @@ def test_a_signal_ends_it_with_its_children_and_namespaces(number, status):
         stderr=subprocess.DEVNULL,
     )
     try:
-        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-        pids = ""
+        pids: list[str] = []
         while not pids and run.poll() is None:
-            pids = children.read_text() if namespaces_of(run.pid) else ""
-        ends = [os.pidfd_open(int(pid)) for pid in pids.split()]
+            pids = children_of(run.pid)
+        ends = [os.pidfd_open(int(pid)) for pid in pids]
         run.send_signal(number)
         assert run.wait(20) == status
     finally:
