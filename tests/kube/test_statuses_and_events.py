@@ -295,6 +295,7 @@ def test_an_event_that_does_not_get_through_is_lost_and_the_next_is_told() -> No
 def test_what_waits_to_be_told_is_bounded() -> None:
     async def body(teller: Teller) -> None:
         for number in range(WAITING_MAX + 50):
+            teller.about = {"metadata": {**ABOUT["metadata"], "uid": f"uid-{number}"}}
             teller.events.slept(f"default/{number}", "idle")
         await settle(60)
         assert len(teller.cluster.did()) == WAITING_MAX
