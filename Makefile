@@ -29,20 +29,20 @@ contracts: setup ## import-linter: which way imports may point
 	$(BIN)/lint-imports
 
 unit: setup ## Unit and property tests: no root, no kernel
-	$(BIN)/pytest tests/repo tests/vocabulary tests/daemon $(wildcard tests/benchmarks) $(wildcard tests/kube)
+	$(BIN)/pytest tests/repo tests/vocabulary tests/daemon tests/benchmarks tests/kube --ignore tests/benchmarks/test_processes.py
 
 proto: setup ## wangell_proto alone: its wheel, its two dependencies, its tests, 100 % branch coverage
 	scripts/proto-lane
 
 kernel: setup ## BPF in the real kernel, real processes, whole cold starts in network namespaces
-	$(ROOT) $(BIN)/pytest tests/controller tests/kernel tests/lab
+	$(ROOT) $(BIN)/pytest tests/controller tests/kernel tests/benchmarks/test_processes.py tests/lab
 
 e2e: cluster-setup ## A real two-node Kubernetes: the harness and all that runs on it (first: 10 minutes to build)
 	$(ROOT) $(BIN)/python -m tests.cluster build
 	$(ROOT) $(BIN)/pytest -p tests.cluster.fixtures -o timeout=900 tests/cluster $(wildcard tests/e2e)
 
 bench-proto: setup ## The protocol beside a bare UDP echo and gRPC: out/bench_proto.json, .png
-	$(BIN)/python -m benchmarks.proto --json out/bench_proto.json --plot out/bench_proto.png
+	$(ROOT) $(BIN)/python -m benchmarks.proto --json out/bench_proto.json --plot out/bench_proto.png
 
 cluster-setup: setup
 	@$(ROOT) scripts/setup cluster
