@@ -22,9 +22,6 @@ __all__ = ["AcceptedLink", "Accepter", "Peer"]
 _FROM_CLIENTS = frozenset({Kind.WAKE, Kind.STATE, Kind.BULK, Kind.SUBSCRIBE})
 # The first answer is not timed, so nothing measures the way yet: a LAN's guess.
 FIRST_RTT_S = 0.001
-_ENDS = {
-    Farewell.SILENCE: LinkEnd.UNHEARD,
-}
 
 
 class Peer:
@@ -32,7 +29,6 @@ class Peer:
 
     __slots__ = (
         "incarnation",
-        "last_attempt",
         "link",
         "name",
         "our_incarnation",
@@ -107,6 +103,7 @@ class AcceptedLink:
         "machine",
         "made_at",
         "peer",
+        "prefixes",
         "session",
     )
 
@@ -132,6 +129,8 @@ class AcceptedLink:
         self.credential = credential
         self.made_at = now
         self.feed: Feed | None = None
+        # The filter of the first subscription: a view of another one has to be computed.
+        self.prefixes: tuple[str, ...] | None = None
         self._chunks: list[Message] = []
         self.disagreements = 0  # In heartbeats one after the other.
         self.machine = LinkMachine(LinkState.PROVING)
@@ -190,7 +189,8 @@ class AcceptedLink:
 
     def on_goodbye(self, reason: Farewell, *, now: float) -> None:
         """Take the peer's leave."""
-        self.end(_ENDS.get(reason, LinkEnd.GOODBYE), LinkInput.GOODBYE, now=now)
+        end = LinkEnd.UNHEARD if reason is Farewell.SILENCE else LinkEnd.GOODBYE
+        self.end(end, LinkInput.GOODBYE, now=now)
 
     def on_malformed(self) -> None:
         """Pass on that the peer sent what the protocol does not allow."""

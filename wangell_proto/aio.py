@@ -101,21 +101,31 @@ class _Endpoint:
         """Datagrams and messages not used, by reason, since the start."""
         return self._core.drops
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether the socket is; a callback may close it."""
+        return self._socket.fileno() >= 0
+
     def _on_readable(self) -> None:
         now = self._loop.time()
-        receive, core = self._socket.recvmsg, self._core
         try:
-            for _ in range(self._datagrams_expected(now)):
-                data, ancillary, _, source = receive(_READ_BYTES, _ANCILLARY_BYTES)
-                if ancillary:
-                    self._count_overflows(ancillary)
-                # IPv6 adds flow and scope; the scope is part of the host as well where it counts.
-                core.receive_datagram(data, source=source[:2], now=now)
-                self._dispatch()
+            self._read(now)
         except BlockingIOError:
             pass
         finally:
-            self._flush(now)
+            self._flush(now)  # Also where a callback failed.
+
+    def _read(self, now: float) -> None:
+        receive, core = self._socket.recvmsg, self._core
+        for _ in range(self._datagrams_expected(now)):
+            data, ancillary, _, source = receive(_READ_BYTES, _ANCILLARY_BYTES)
+            if ancillary:
+                self._count_overflows(ancillary)
+            # IPv6 adds flow and scope; the scope is part of the host as well where it counts.
+            core.receive_datagram(data, source=source[:2], now=now)
+            self._dispatch()
+            if not self._is_open:
+                return
 
     def _datagrams_expected(self, now: float) -> int:
         """Return how many to read: one, and as many as may be while turns follow each other fast.
@@ -144,6 +154,8 @@ class _Endpoint:
             self._is_dispatching = False
 
     def _flush(self, now: float) -> None:
+        if not self._is_open:
+            return
         send = self._socket.sendto
         for datagram, address in self._core.datagrams_to_send(now=now):
             try:
@@ -164,12 +176,14 @@ class _Endpoint:
         self._timer, self._timer_at = None, float("inf")
         now = self._loop.time()
         self._core.handle_deadline(now=now)
-        self._dispatch()
-        self._flush(now)
+        try:
+            self._dispatch()
+        finally:
+            self._flush(now)
 
     def close(self) -> None:
         """Say goodbye and close the socket. A second call does nothing."""
-        if self._socket.fileno() < 0:
+        if not self._is_open:
             return
         now = self._loop.time()
         self._core.close(now=now)
@@ -299,8 +313,7 @@ class ServerLink(_Endpoint):
 
     def _flush_now(self) -> None:
         self._flush_handle = None
-        if self._socket.fileno() >= 0:
-            self._flush(self._loop.time())
+        self._flush(self._loop.time())
 
 
 async def open_client(config: ClientConfig, on_event: Callable[[Event], None]) -> ClientLink:

@@ -213,6 +213,8 @@ class Channel:
             sender.requeue(sender.flight.detect_lost(now))
 
     def _on_heartbeat(self, frame: Frame, now: float) -> None:
+        if self.liveness.is_overtaken(frame[1]):
+            return
         rtt_s = self.liveness.on_heartbeat(frame[1], frame[2], frame[3], now=now)
         if rtt_s is not None:
             self.rtt.sample(rtt_s)

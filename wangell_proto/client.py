@@ -102,8 +102,8 @@ class Client:
         """Queue a message for the primary server; it is kept until a server acknowledges it.
 
         A message that still waits or is under way is replaced by a later one with the same
-        `replaces`. Raises LocalProtocolError where it is too long (wakes 900 bytes, others 64
-        KiB), QueueFullError where 1,024 messages or 4 MiB wait.
+        `replaces`, and is then not heard of again. Raises LocalProtocolError where it is too long
+        (wakes 900 bytes, others 64 KiB), QueueFullError where 1,024 messages or 4 MiB wait.
         """
         check_message(body, lane)
         message_id = MessageId(self._message_id + 1)
@@ -111,8 +111,14 @@ class Client:
         self.outbox.put(message)
         self._message_id = message_id
         if lane is Lane.WAKE:
+            if replaces is not None:
+                self._forget_replaced_wakes()
             self._single_wakes[message_id] = message
         return message_id
+
+    def _forget_replaced_wakes(self) -> None:
+        for message in [each for each in self._single_wakes.values() if each.is_done]:
+            del self._single_wakes[message.message_id]
 
     def set_psks(self, psks: tuple[bytes, ...], *, now: float) -> None:
         """Rotate: the first is used from now on, the second where a server does not take it.
@@ -250,15 +256,15 @@ class Client:
                 incarnation=link.incarnation,
             )
         )
-        self.on_server_heard(now=now)
+        self.on_server_heard()
         self._copy_wakes(now)
 
-    def on_down(self, link: DialledLink, reason: LinkEnd, *, now: float) -> None:
+    def on_down(self, link: DialledLink, reason: LinkEnd) -> None:
         """Announce the end, and turn to another server if there is one."""
         self._events.append(LinkDown(peer=link.peer, reason=reason))
         if link is self.primary:
             self.primary = None
-        self.on_server_heard(now=now)
+        self.on_server_heard()
 
     def on_refused(self, link: DialledLink) -> None:
         """Announce that a server does not want us."""
@@ -268,9 +274,8 @@ class Client:
         """Announce that a server breaks the rules."""
         self._events.append(PeerMisbehaved(peer=link.peer))
 
-    def on_server_heard(self, *, now: float) -> None:
+    def on_server_heard(self) -> None:
         """Choose the primary: one with a valid table, then the highest epoch, then the present."""
-        del now
         up = [link for link in self._links.values() if link.is_up]
         self._epoch_seen = max([self._epoch_seen, *(link.epoch for link in up)])
         for link in up:

@@ -57,7 +57,7 @@ class Dialler(Protocol):
     def on_up(self, link: "DialledLink", *, now: float) -> None:
         """Learn that the link is up."""
 
-    def on_down(self, link: "DialledLink", reason: LinkEnd, *, now: float) -> None:
+    def on_down(self, link: "DialledLink", reason: LinkEnd) -> None:
         """Learn that the link, which was up, ended."""
 
     def on_refused(self, link: "DialledLink") -> None:
@@ -71,7 +71,7 @@ class Dialler(Protocol):
     def on_delivered(self, link: "DialledLink", message: Message, *, now: float) -> None:
         """Learn that a message arrived."""
 
-    def on_server_heard(self, *, now: float) -> None:
+    def on_server_heard(self) -> None:
         """Learn that epoch or flags of a server may have changed."""
 
     def on_malformed(self, link: "DialledLink") -> None:
@@ -226,9 +226,8 @@ class DialledLink:
         if silence_us * 1e-6 >= self._timers.dead_after_s:
             self.end(LinkEnd.UNHEARD, LinkInput.SILENCE, now=now)
         elif self.is_up and (epoch, flags) != (self.epoch, self.flags):
-            # A heartbeat may be overtaken by a later one; an epoch only ever rises.
-            self.epoch, self.flags = max(self.epoch, epoch), flags
-            self._client.on_server_heard(now=now)
+            self.epoch, self.flags = epoch, flags
+            self._client.on_server_heard()
 
     def on_goodbye(self, reason: Farewell, *, now: float) -> None:
         """Take the server's leave."""
@@ -257,7 +256,7 @@ class DialledLink:
         self.is_followed = False
         self._dial_at = now + self._pause_s()
         if was_up:
-            self._client.on_down(self, reason, now=now)
+            self._client.on_down(self, reason)
 
     def _pause_s(self) -> float:
         """Return the back-off: doubles with each failure, up to a cap, with 25 % of jitter."""
@@ -274,7 +273,7 @@ class DialledLink:
         self.machine.move(LinkInput.CLOSE)
         self.channel = self._attempt = None
         if was_up:
-            self._client.on_down(self, LinkEnd.CLOSED, now=now)
+            self._client.on_down(self, LinkEnd.CLOSED)
 
     # --- Keys ---
 

@@ -81,6 +81,10 @@ class Liveness:
             )
         )
 
+    def is_overtaken(self, beat_id: int) -> bool:
+        """Say whether a later heartbeat came before this one: its news is old."""
+        return beat_id <= self._heard_id
+
     def on_heartbeat(
         self, beat_id: int, echoed_id: int, age_us: int, *, now: float
     ) -> float | None:

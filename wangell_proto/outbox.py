@@ -42,7 +42,6 @@ class Message:
         "epoch",
         "first_sent_at",
         "fragments",
-        "is_copied",
         "is_done",
         "key",
         "kind",
@@ -72,8 +71,6 @@ class Message:
         self.fragments = -(-len(body) // FRAGMENT_BYTES) or 1
         self.acked = 0
         self.is_done = False
-        # A wake that went to a second server as well.
-        self.is_copied = False
         # The link that sends it, so that the link's end takes along what was its own.
         self.carrier: object = None
 

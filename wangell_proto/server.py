@@ -108,8 +108,9 @@ class Server:
         """Queue a message for a peer that is linked, or was within forget_after_s.
 
         A message that still waits or is under way is replaced by a later one with the same
-        `replaces`. Raises UnknownPeerError, LocalProtocolError where it is too long (wakes 900
-        bytes, others 64 KiB), QueueFullError where 1,024 messages or 4 MiB wait.
+        `replaces`, and is then not heard of again. Raises UnknownPeerError, LocalProtocolError
+        where it is too long (wakes 900 bytes, others 64 KiB), QueueFullError where 1,024 messages
+        or 4 MiB wait.
         """
         check_message(body, lane)
         known = self._roster.peers.get(peer)
@@ -330,10 +331,11 @@ class Server:
             )
             return
         subscription = parse_subscription(body)
-        if subscription is None:
+        if subscription is None or link.prefixes not in (None, subscription.prefixes):
             self.drops[DropReason.MALFORMED] += 1
             self.on_malformed(link)
         elif self._publisher.is_complete:
+            link.prefixes = subscription.prefixes
             self._publisher.release(link.feed)
             link.follow(self._publisher.subscribe(subscription))
             if link.feed is None:

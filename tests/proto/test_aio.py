@@ -25,6 +25,7 @@ from wangell_proto import (
     ServerConfig,
     Superseded,
     TableSynced,
+    Timers,
     public_key,
 )
 from wangell_proto.aio import DATAGRAMS_PER_TURN, ClientLink, ServerLink, open_client, open_server
@@ -108,6 +109,13 @@ class Stage:
     def close(self) -> None:
         for link in self._links:
             link.close()
+
+
+def reported_by_the_loop() -> list[dict]:
+    """What the loop is told of callbacks that failed."""
+    reported: list[dict] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    return reported
 
 
 def play(story: Callable[[Stage], Coroutine[None, None, None]]) -> None:
@@ -243,6 +251,59 @@ def test_a_callback_that_fails_does_not_stop_the_link():
         assert len(reported) == 3
         for context in reported:
             assert "a defect of the application" in str(context["exception"])
+
+    play(story)
+
+
+def test_a_callback_that_fails_at_a_timer_does_not_stop_the_timers():
+    async def story(stage: Stage) -> None:
+        timers = Timers(ping_after_s=0.1, ping_interval_s=0.05, dead_after_s=0.3)
+        server, client_log = await stage.server(Log()), Log()
+        client = await stage.client(client_log, server, timers=timers)
+        await client_log.until(lambda: client_log.of(TableSynced))
+        reported: list[dict] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: reported.append(context)
+        )
+
+        def fail(event: Event) -> None:
+            client_log(event)
+            assert not isinstance(event, LinkDown), "a defect of the application"
+
+        client._on_event = fail
+        port = server.address[1]
+        server.core.close = lambda **_: None  # Killed: it says no goodbye.
+        server.close()
+        await client_log.until(lambda: client_log.of(LinkDown))
+        again_log = Log()
+        config = ServerConfig(private_key=PRIVATE_KEY, psks=(PSK,), epoch=1)
+        again = await open_server(config, ("127.0.0.1", port), again_log)
+        await again_log.until(lambda: again_log.of(LinkUp))
+        again.close()
+        assert "a defect of the application" in str(reported[0]["exception"])
+
+    play(story)
+
+
+def test_a_callback_may_close_its_link():
+    async def story(stage: Stage) -> None:
+        server, server_log, client, _ = await stage.linked()
+        other_log = Log()
+        other = await stage.client(other_log, server, name="n2")
+        await other_log.until(lambda: other_log.of(LinkUp))
+
+        def close(event: Event) -> None:
+            server_log(event)
+            if isinstance(event, MessageReceived):
+                server.close()
+
+        server._on_event = close
+        client.send(b"one", lane=Lane.WAKE)
+        other.send(b"two", lane=Lane.WAKE)
+        server._read_at = server._loop.time() + 60  # Several are read in one turn.
+        await other_log.until(lambda: other_log.of(LinkDown))
+        assert [event.body for event in server_log.of(MessageReceived)] == [b"one"]
+        assert len(server_log.of(LinkDown)) == 2
 
     play(story)
 

@@ -12,6 +12,7 @@ from wangell_proto import (
     LinkDown,
     LinkEnd,
     LinkUp,
+    PeerMisbehaved,
     RecordChanged,
     Server,
     ServerConfig,
@@ -104,6 +105,68 @@ def test_sessions_are_never_given_twice():
     join(network, "n1")
     join(network, "n2")
     assert sorted(server._links) == [7, 8]
+
+
+def test_a_heartbeat_that_was_overtaken_says_nothing_new():
+    network = Network()
+    server, _, client, _ = linked(network)
+    link = server.links["n1"]
+    late, early = (frames([4, beat, 0, 0, 0, 1, flags, 0, b""]) for beat, flags in ((8, 1), (7, 0)))
+    for heartbeat in (late, early):
+        client.receive_datagram(sealed_by(link, heartbeat), source=SERVER, now=network.now)
+    assert link_of(client).flags == 1
+
+
+def test_a_link_keeps_the_filter_that_it_began_with():
+    network = Network()
+    server, server_host, client, client_host = linked(network)
+    subscription = Subscription(
+        number=9, history=b"", version=0, prefixes=("a/",), root=bytes(8), buckets=b""
+    ).pack()
+    server.receive_datagram(
+        sealed_by(link_of(client), frames([2, int(Kind.SUBSCRIBE), 900, 0, subscription])),
+        source=client_host.address,
+        now=network.now,
+    )
+    network.flush()
+    assert server.drops[DropReason.MALFORMED] == 1
+    assert server_host.of(PeerMisbehaved)
+    assert list(server._publisher._views) == [()]
+
+
+def test_wakes_that_were_replaced_are_not_kept_in_mind():
+    network = Network()
+    client, _ = network.client(servers=(SERVER, SECOND_SERVER))
+    for index in range(50):
+        client.send(b"%d" % index, lane=Lane.WAKE, replaces="wake", now=network.now)
+    assert len(client._single_wakes) == 1
+    _, host = network.server(SECOND_SERVER)
+    network.run(2)
+    assert bodies(host) == [b"49"]
+
+
+def test_a_chunk_that_is_refused_for_its_epoch_is_asked_for_again_at_once():
+    network = Network()
+    server, _, client, _ = linked(network)
+    held: list[bytes] = []
+
+    def hold(source, _destination, data: bytes) -> bool:
+        if source == SERVER and len(data) > 200:
+            held.append(data)
+            return False
+        return True
+
+    network.watch = hold
+    server.set_record("default/a", bytes(300))
+    network.flush()
+    server.raise_epoch(2, now=network.now)
+    network.run(0.001)
+    network.watch = None
+    assert client.epoch == 2
+    client.receive_datagram(held[0], source=SERVER, now=network.now)
+    assert client.drops[DropReason.LOWER_EPOCH] == 1
+    network.run(0.1)
+    assert dict(client.records) == {"default/a": bytes(300)}
 
 
 def test_calling_early_is_harmless():
