@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import wangell_proto
 from wangell_proto.states import TRANSITIONS, LinkInput, LinkMachine, LinkState, next_state
 
 PAIRS = list(itertools.product(LinkState, LinkInput))
@@ -48,7 +49,7 @@ def test_nobody_is_up_without_keys():
 
 
 def test_only_the_machine_assigns_a_state():
-    package = Path(__file__).parents[2] / "wangell_proto"
+    package = Path(wangell_proto.__file__).parent
     for source in package.glob("*.py"):
         if source.name != "states.py":
             assert ".state =" not in source.read_text(), source.name
