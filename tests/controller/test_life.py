@@ -132,7 +132,8 @@ def test_killed_between_syn_and_listen_the_wake_completes(netns: Path, tmp_path:
     with home(tmp_path, netns, command=[*slow, *LISTENER]) as at:
         at.start()
         asyncio.run(story(at))
-        assert at.log.read_text().count("cold -> waking (SYN") == 1, "no second server"
+        # None where it was killed after the answer and before it had logged.
+        assert at.log.read_text().count("cold -> waking (SYN") <= 1, "no second server"
 
 
 def test_killed_while_warm_it_stays_warm(netns: Path, tmp_path: Path) -> None:
