@@ -46,9 +46,14 @@ class Keyring:
 
     def use(self, keys: TrafficKeys, *, now: float) -> None:
         """Seal with these keys; what the ones before sealed may still arrive for a while."""
-        self._last, self.present, self._offered = self.present, keys, None
-        self._by_id = {self._last.key_id: self._last, keys.key_id: keys}
-        self.retire_at = now + self._overlap_s
+        if keys.key_id != self.present.key_id:
+            self._last, self.retire_at = self.present, now + self._overlap_s
+        # Else the other side never saw the present ones used, and has offered these in their place:
+        # it still seals with the last.
+        self.present, self._offered = keys, None
+        self._by_id = {keys.key_id: keys}
+        if self._last is not None:
+            self._by_id[self._last.key_id] = self._last
 
     def retire(self, now: float) -> None:
         """Forget the last generation when its time has come: forward secrecy starts there."""

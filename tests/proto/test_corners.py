@@ -1,6 +1,7 @@
 """Rare turns of a link, each made to happen."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,9 @@ from wangell_proto import (
     TableSynced,
     Timers,
 )
+from wangell_proto.accepted import Peer
 from wangell_proto.control import Subscription
+from wangell_proto.handshake import Greeting
 from wangell_proto.wire import DatagramType, Kind
 
 
@@ -89,6 +92,14 @@ def test_a_renewal_by_another_run_at_the_same_address_is_refused():
     assert server.drops[DropReason.UNKNOWN_SESSION] == 1
     assert server.links["n1"].channel.keyring.present.key_id == 0
     assert client.primary is not None
+
+
+def test_a_run_of_a_peer_is_known_by_its_key_and_its_incarnation():
+    greeting = Greeting(name="n1", incarnation=b"i" * 8, resumes=0, credential=b"")
+    peer = Peer(greeting, b"key" * 8, b"o" * 8)
+    assert peer.is_same(greeting, b"key" * 8)
+    assert not peer.is_same(greeting, b"KEY" * 8)
+    assert not peer.is_same(replace(greeting, incarnation=b"I" * 8), b"key" * 8)
 
 
 def test_sessions_are_never_given_twice():
@@ -167,6 +178,20 @@ def test_a_chunk_that_is_refused_for_its_epoch_is_asked_for_again_at_once():
     assert client.drops[DropReason.LOWER_EPOCH] == 1
     network.run(0.1)
     assert dict(client.records) == {"default/a": bytes(300)}
+
+
+def test_a_member_whose_greeting_is_nonsense_is_counted():
+    network = Network()
+    server, server_host = network.server()
+    client, host = network.client()
+    client.handle_deadline(now=network.now)
+    attempt = link_of(client)._attempt
+    attempt._message = bytes(len(attempt._message))  # Sealed under no key at all.
+    network.run(0.005)
+    assert server.drops[DropReason.BAD_HANDSHAKE] == 1
+    assert not server_host.events
+    network.run(1)
+    assert host.of(LinkUp)  # The next try is honest.
 
 
 def test_calling_early_is_harmless():

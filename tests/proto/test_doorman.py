@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.proto.helpers.network import OTHER_PSK, PRIVATE_KEY, PSK, PUBLIC_KEY, Network
+from tests.proto.helpers.network import OTHER_PSK, PRIVATE_KEY, PSK, PUBLIC_KEY
 from wangell_proto import DropReason
 from wangell_proto.attempt import Attempt
 from wangell_proto.constants import (
@@ -287,15 +287,3 @@ def test_remembered_handshakes_are_bounded_and_what_is_forgotten_is_worthless():
         assert not jar.is_repeat(index.to_bytes(16, "big"))
         assert len(jar._seen) <= HANDSHAKES_REMEMBERED_MAX
     assert not jar.is_good(cookie, HOME, now=NOW)
-
-
-def test_a_server_counts_a_member_who_sends_nonsense_and_does_nothing_else():
-    server, _ = Network().server()
-    trying = challenged(server._reception._doorman, attempt())
-    trying._message = bytes(len(trying._message))
-    nonsense = trying._pack(trying.datagrams[0][HEADER_BYTES : HEADER_BYTES + 16])[0]
-    server.receive_datagram(nonsense, source=HOME, now=NOW)
-    assert server.datagrams_to_send(now=NOW) == []
-    assert server.drops[DropReason.BAD_HANDSHAKE] == 1
-    assert server.next_event() is None
-    assert not server.links

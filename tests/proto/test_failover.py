@@ -106,6 +106,7 @@ def test_a_wake_that_is_acknowledged_in_time_goes_to_one_server():
     client.send(b"wake", lane=Lane.WAKE, now=network.now)
     network.run(2)
     assert (bodies(leader_host), bodies(second_host)) == ([b"wake"], [])
+    assert client._single_wakes == {}
 
 
 def test_a_wake_goes_to_a_second_server_as_soon_as_there_is_one():

@@ -81,6 +81,16 @@ def test_silence_means_a_probe_of_the_oldest_and_wakes_first():
     assert aloft.backoffs == 0
 
 
+def test_timeouts_in_a_row_close_the_window():
+    aloft = flight()
+    send(aloft, 0, at=1.0)
+    for _ in range(2):
+        aloft.on_timeout(aloft.deadline(), jitter=0.0)
+    assert aloft.congestion.window == 12_000
+    aloft.on_timeout(aloft.deadline(), jitter=0.0)
+    assert aloft.congestion.window == 2_400
+
+
 def test_what_was_answered_by_another_packet_is_not_probed_for():
     aloft = flight()
     message = send(aloft, 0, at=1.0)

@@ -108,4 +108,5 @@ class ClusterHistories(RuleBasedStateMachine):
 ClusterHistories.TestCase.settings = settings(
     max_examples=25, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
 )
-TestClusterHistories = ClusterHistories.TestCase
+# Three seconds alone; on a machine that does much else beside, many more.
+TestClusterHistories = pytest.mark.timeout(300)(ClusterHistories.TestCase)

@@ -100,6 +100,29 @@ def test_a_second_offer_takes_the_place_of_the_first():
     assert len(ring._by_id) == 2
 
 
+def test_a_generation_offered_again_takes_the_place_of_the_one_that_was_never_seen():
+    """Our first datagrams under new keys were all lost, and the keys were renewed once more."""
+    ring, keys = generations()
+    ring.use(keys[1], now=10.0)
+    again = TrafficKeys(key_id=1, sealing=KEY, opening=KEY, psk=PSK, made_at=0.0)
+    ring.use(again, now=11.0)
+    assert ring.open(sealed(0, 0), 0, 0, now=11.0) == b"x"  # What the other side still seals with.
+    ring.retire(14.0)
+    assert ring.open(sealed(0, 1), 0, 1, now=14.0) is DropReason.UNKNOWN_KEY
+    ours = TrafficKeys(key_id=1, sealing=KEY, opening=KEY, psk=PSK, made_at=0.0)
+    assert ring.open(ours.seal(b"y", session=1, number=5), 1, 5, now=14.0) == b"y"
+
+
+def test_a_first_generation_may_be_offered_again_as_well():
+    ring, keys = generations()
+    again = TrafficKeys(key_id=0, sealing=KEY, opening=KEY, psk=PSK, made_at=0.0)
+    ring.use(again, now=1.0)
+    assert ring.present is again
+    assert ring.retire_at is None
+    assert list(ring._by_id) == [0]
+    assert keys[0] not in ring._by_id.values()
+
+
 def test_key_ids_go_round():
     last = TrafficKeys(key_id=255, sealing=KEY, opening=KEY, psk=PSK, made_at=0.0)
     assert Keyring(last, overlap_s=1.0).next_key_id == 0

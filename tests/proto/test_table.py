@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from wangell_proto import LocalProtocolError, RecordChanged, TableSynced
 from wangell_proto.constants import CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, TOMBSTONES_MAX
 from wangell_proto.control import Subscription
+from wangell_proto.digests import bucket_of
 from wangell_proto.feed import Feed
 from wangell_proto.publisher import Publisher
 from wangell_proto.replica import Replica, parse_chunk
@@ -223,6 +224,22 @@ def test_a_filter_shows_what_it_should_and_hidden_changes_cost_nothing():
     pump(server, feed, replica)
     assert dict(replica.records) == {"a/1": b"1", "a/2": b"2"}
     assert feed.view.digests.root() == replica.digests.root()
+
+
+def test_a_filter_holds_in_a_resync_by_buckets_too():
+    records = {f"{space}/{index}": b"x" for space in "ab" for index in range(600)}
+    server, replica = publisher(records), Replica()
+    pump(server, follow(server, replica, ("a/",)), replica)
+    assert set(replica.records) == {key for key in records if key.startswith("a/")}
+
+
+def test_a_bucket_that_is_larger_than_a_chunk_takes_several():
+    keys = [key for key in map(str, range(5000)) if bucket_of(key) == 7][:4]
+    server, replica = publisher({key: bytes(50_000) for key in keys}), Replica()
+    events, bodies = pump(server, follow(server, replica), replica)
+    assert len(bodies) == 4
+    assert set(replica.records) == set(keys)
+    assert len(events) == 5
 
 
 def test_equal_filters_share_a_view_and_the_last_one_to_go_takes_it_along():

@@ -77,6 +77,7 @@ class Cluster:
         self.leader = SERVER
         self.epoch = 1
         self._message = 0
+        self._set_back_s = 0.0
         for address in SERVERS:
             self.start_server(address)
         for name in NAMES:
@@ -201,8 +202,9 @@ class Cluster:
         self.network.cut(*ends)
 
     def jump(self, seconds: float) -> None:
-        """The clock jumps: a machine slept, or was set back."""
+        """The clock jumps: a machine slept, or was set back; then what is due comes later."""
         self.network.now += seconds
+        self._set_back_s += max(0.0, -seconds)
         self.network.flush()
 
     def run(self, seconds: float) -> None:
@@ -270,7 +272,7 @@ class Cluster:
     def settle(self) -> None:
         """Heal everything; then tables are equal, and what was promised has arrived."""
         self.network.heal()
-        self.network.run(TABLES_EQUAL_WITHIN_S)
+        self.network.run(TABLES_EQUAL_WITHIN_S + self._set_back_s)
         self.check()
         for name in NAMES:
             assert dict(self.client(name).records) == self.table, f"{name} has another table"
