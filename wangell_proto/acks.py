@@ -4,9 +4,8 @@ Ranges, newest last, at most ACK_RANGES_MAX: a range that falls out was acknowle
 every one of those was lost, the sender sends the content again and it is recognised as repeated.
 """
 
-import msgpack
-
 from wangell_proto.constants import ACK_RANGES_MAX
+from wangell_proto.packing import pack
 from wangell_proto.wire import FrameType
 
 __all__ = ["AckTracker"]
@@ -71,4 +70,4 @@ class AckTracker:
         items = [_ACK, max(0, int((now - self._largest_at) * 1e6))]
         for low, high in reversed(self._ranges):
             items += (high, low)
-        return bytes(msgpack.packb(items))
+        return pack(items)

@@ -26,8 +26,8 @@ __all__ = ["ClientLink", "PeerView", "ServerLink", "open_client", "open_server"]
 DATAGRAMS_PER_TURN = 32
 # 1,000 peers answering one change at once are 1,000 datagrams of some 2 KiB of kernel memory.
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
-# Turns of the loop that read this soon after each other have more to read than one datagram.
-BUSY_WITHIN_S = 0.0001
+# How often a turn looks for a second datagram where there was none before.
+LOOK_EVERY = 8
 SO_RXQ_OVFL = 40
 _OVERFLOWS = struct.Struct("=I")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_OVERFLOWS.size)
@@ -87,7 +87,8 @@ class _Endpoint:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._overflows = 0
-        self._read_at = 0.0
+        self._turns = 0
+        self._has_backlog = False
         self._is_dispatching = False
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
@@ -110,15 +111,24 @@ class _Endpoint:
         now = self._loop.time()
         try:
             self._read(now)
-        except BlockingIOError:
-            pass
         finally:
             self._flush(now)  # Also where a callback failed.
 
     def _read(self, now: float) -> None:
+        """Read one datagram, or all where there have been more.
+
+        A read that finds nothing costs as much as one that does, and a wake comes alone; so where
+        the last turns found one each, only each LOOK_EVERY-th looks whether there is another.
+        """
         receive, core = self._socket.recvmsg, self._core
-        for _ in range(self._datagrams_expected(now)):
-            data, ancillary, _, source = receive(_READ_BYTES, _ANCILLARY_BYTES)
+        self._turns += 1
+        looks = self._has_backlog or self._turns % LOOK_EVERY == 0
+        for count in range(DATAGRAMS_PER_TURN if looks else 1):
+            try:
+                data, ancillary, _, source = receive(_READ_BYTES, _ANCILLARY_BYTES)
+            except BlockingIOError:
+                self._has_backlog = count > 1
+                return
             if ancillary:
                 self._count_overflows(ancillary)
             # IPv6 adds flow and scope; the scope is part of the host as well where it counts.
@@ -126,14 +136,7 @@ class _Endpoint:
             self._dispatch()
             if not self._is_open:
                 return
-
-    def _datagrams_expected(self, now: float) -> int:
-        """Return how many to read: one, and as many as may be while turns follow each other fast.
-
-        A read that finds nothing costs as much as one that does, and a wake comes alone.
-        """
-        is_busy, self._read_at = now - self._read_at < BUSY_WITHIN_S, now
-        return DATAGRAMS_PER_TURN if is_busy else 1
+        self._has_backlog = looks
 
     def _count_overflows(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         ((_, _, content),) = ancillary  # Nothing else was asked for.

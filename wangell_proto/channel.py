@@ -7,8 +7,6 @@ which side it is on; its owner does.
 from collections.abc import Callable
 from typing import Protocol
 
-import msgpack
-
 from wangell_proto.acks import AckTracker
 from wangell_proto.config import Timers
 from wangell_proto.errors import DropReason
@@ -17,6 +15,7 @@ from wangell_proto.keyring import Keyring
 from wangell_proto.keys import TrafficKeys
 from wangell_proto.liveness import PONG_FRAME, Liveness
 from wangell_proto.outbox import Message, Outbox
+from wangell_proto.packing import pack
 from wangell_proto.reassembly import Reassembler
 from wangell_proto.rtt import RoundTrip
 from wangell_proto.sender import Sender
@@ -66,12 +65,12 @@ class Channel:
     __slots__ = (
         "_acks",
         "_is_eliciting",
-        "_is_urgent",
         "_outbox",
         "_owner",
         "_random",
         "_reassembler",
         "_window",
+        "is_urgent",
         "keyring",
         "liveness",
         "rtt",
@@ -97,6 +96,9 @@ class Channel:
         self._window = window
         self._reassembler = reassembler
         self._random = random
+        self._is_eliciting = False
+        # Whether the datagram received last must be answered at once.
+        self.is_urgent = False
         self._acks = AckTracker(timers.ack_delay_s)
         # What was sealed under the last generation arrives within the silence that ends a link.
         self.keyring = Keyring(keys, overlap_s=timers.dead_after_s)
@@ -134,7 +136,7 @@ class Channel:
     def _weigh(self, frames: list[Frame]) -> DropReason | None:
         """Return why none of these frames may be applied, or note how they are acknowledged."""
         fragments = False
-        self._is_eliciting = self._is_urgent = False
+        self._is_eliciting = self.is_urgent = False
         for frame in frames:
             kind = frame[0]
             if kind == _MESSAGE or kind == _FRAGMENT:  # noqa: PLR1714, SIM109  # hot
@@ -142,7 +144,7 @@ class Channel:
                     return DropReason.NOT_ADMITTED
                 self._is_eliciting = True
                 if frame[1] in _AT_ONCE:
-                    self._is_urgent = True
+                    self.is_urgent = True
                 fragments = fragments or kind == _FRAGMENT
             elif kind == _ACK and frame[2] >= self.sender.next_number:
                 return DropReason.MALFORMED  # It acknowledges what was never sent.
@@ -159,7 +161,7 @@ class Channel:
 
     def _apply(self, frames: list[Frame], number: int, now: float) -> None:
         self._acks.on_received(
-            number, now=now, eliciting=self._is_eliciting, at_once=self._is_urgent
+            number, now=now, eliciting=self._is_eliciting, at_once=self.is_urgent
         )
         for frame in frames:
             if self.sender.is_over:
@@ -224,7 +226,7 @@ class Channel:
 
     def farewell(self, reason: Farewell, *, now: float) -> bytes:
         """Return a datagram that ends the link at the other side, if it arrives."""
-        return self.sender.seal([bytes(msgpack.packb([_GOODBYE, int(reason)]))], [], now)
+        return self.sender.seal([pack([_GOODBYE, int(reason)])], [], now)
 
     def abandon(self) -> None:
         """The link is over."""

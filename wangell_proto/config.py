@@ -11,7 +11,7 @@ from wangell_proto.constants import (
     PSK_BYTES,
     SERVERS_MAX,
 )
-from wangell_proto.errors import LocalProtocolError
+from wangell_proto.errors import LocalProtocolError, is_text
 
 __all__ = [
     "ClientConfig",
@@ -111,8 +111,8 @@ class ClientConfig:
     def __post_init__(self) -> None:
         """Refuse what would only fail later."""
         _check(
-            0 < len(self.name) <= PEER_NAME_CHARS_MAX,
-            f"name: 1 to {PEER_NAME_CHARS_MAX} characters, not {len(self.name)}",
+            0 < len(self.name) <= PEER_NAME_CHARS_MAX and is_text(self.name),
+            f"name: 1 to {PEER_NAME_CHARS_MAX} characters that UTF-8 has, not {self.name!r}",
         )
         check_servers(self.servers)
         _check(

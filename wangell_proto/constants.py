@@ -88,5 +88,5 @@ SERVERS_MAX = 4
 # Deletions are remembered so that a peer that was away gets them as deltas.
 TOMBSTONES_MAX = 4096
 # Links served per call while others wait: 16 are half a millisecond in which no wake is read.
-FANOUT_LINKS_PER_CALL = 16
-FANOUT_LINKS_BESIDE_URGENT = 4
+DEFERRED_LINKS_PER_CALL = 16
+DEFERRED_LINKS_BESIDE_URGENT = 4

@@ -13,6 +13,7 @@ from wangell_proto.constants import (
     RECORD_KEY_CHARS_MAX,
 )
 from wangell_proto.digests import PACKED_BYTES
+from wangell_proto.packing import pack
 
 __all__ = ["SERVES_TABLE", "Subscription", "Welcome", "parse_subscription", "parse_welcome"]
 
@@ -31,7 +32,7 @@ class Welcome:
 
     def pack(self) -> bytes:
         """Return it as msgpack."""
-        return bytes(msgpack.packb([self.epoch, self.flags, self.history]))
+        return pack([self.epoch, self.flags, self.history])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +51,15 @@ class Subscription:
 
     def pack(self) -> bytes:
         """Return it as msgpack."""
-        return bytes(
-            msgpack.packb(
-                [
-                    self.number,
-                    self.history,
-                    self.version,
-                    list(self.prefixes),
-                    self.root,
-                    self.buckets,
-                ]
-            )
+        return pack(
+            [
+                self.number,
+                self.history,
+                self.version,
+                list(self.prefixes),
+                self.root,
+                self.buckets,
+            ]
         )
 
 

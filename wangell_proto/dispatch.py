@@ -1,13 +1,13 @@
 """Which links of a server have something to send, and in which order they may.
 
-What someone waits for goes first. What goes to everyone leaves in batches, so that 1,000 peers
-told of one change do not keep the next wake from being read.
+What someone waits for goes first. The rest leaves in batches, so that 1,000 peers told of one
+change, or answering one, do not keep the next wake from being read.
 """
 
-from collections.abc import Iterable
+from itertools import islice
 
 from wangell_proto.accepted import AcceptedLink
-from wangell_proto.constants import FANOUT_LINKS_BESIDE_URGENT, FANOUT_LINKS_PER_CALL
+from wangell_proto.constants import DEFERRED_LINKS_BESIDE_URGENT, DEFERRED_LINKS_PER_CALL
 from wangell_proto.events import Address
 from wangell_proto.schedule import Schedule
 
@@ -20,7 +20,7 @@ class Dispatch:
     def __init__(self) -> None:
         self._answers: list[tuple[bytes, Address]] = []
         self._urgent: dict[int, AcceptedLink] = {}
-        self._fanout: dict[int, AcceptedLink] = {}
+        self._deferred: dict[int, AcceptedLink] = {}
         self._schedule = Schedule()
 
     def answer(self, datagram: bytes, address: Address) -> None:
@@ -31,14 +31,14 @@ class Dispatch:
         """Serve this link in the next call."""
         self._urgent[link.session] = link
 
-    def spread(self, links: Iterable[AcceptedLink]) -> None:
-        """Serve these links by and by."""
-        self._fanout.update((link.session, link) for link in links)
+    def defer(self, link: AcceptedLink) -> None:
+        """Serve this link by and by: at once, unless many others wait or something is urgent."""
+        self._deferred[link.session] = link
 
     def drop(self, session: int) -> None:
         """Forget a link that has ended."""
         self._urgent.pop(session, None)
-        self._fanout.pop(session, None)
+        self._deferred.pop(session, None)
         self._schedule.remove(session)
 
     def look_again(self, link: AcceptedLink) -> None:
@@ -50,12 +50,13 @@ class Dispatch:
         out, self._answers = self._answers, []
         if self._urgent:
             urgent, self._urgent = self._urgent, {}
-            for link in urgent.values():
+            for session, link in urgent.items():
+                self._deferred.pop(session, None)
                 self._serve(link, out, now)
-        if self._fanout:
-            batch = FANOUT_LINKS_BESIDE_URGENT if out else FANOUT_LINKS_PER_CALL
-            for session in list(self._fanout)[:batch]:
-                self._serve(self._fanout.pop(session), out, now)
+        if self._deferred:
+            batch = DEFERRED_LINKS_BESIDE_URGENT if out else DEFERRED_LINKS_PER_CALL
+            for session in list(islice(self._deferred, batch)):
+                self._serve(self._deferred.pop(session), out, now)
         return out
 
     def _serve(self, link: AcceptedLink, out: list[tuple[bytes, Address]], now: float) -> None:
@@ -66,8 +67,8 @@ class Dispatch:
 
     def next_at(self) -> float | None:
         """Return when there is something to do; None while there is nothing to wait for."""
-        return float("-inf") if self._fanout else self._schedule.next_at()
+        return float("-inf") if self._deferred else self._schedule.next_at()
 
     def due(self, now: float) -> list[int]:
         """Return some of the sessions that it is time to look at."""
-        return self._schedule.due(now, FANOUT_LINKS_PER_CALL)
+        return self._schedule.due(now, DEFERRED_LINKS_PER_CALL)

@@ -6,7 +6,7 @@ DropReason, and changes nothing.
 
 import enum
 
-__all__ = ["DropReason", "LocalProtocolError", "QueueFullError", "UnknownPeerError"]
+__all__ = ["DropReason", "LocalProtocolError", "QueueFullError", "UnknownPeerError", "is_text"]
 
 
 class LocalProtocolError(Exception):
@@ -19,6 +19,15 @@ class QueueFullError(LocalProtocolError):
 
 class UnknownPeerError(LocalProtocolError):
     """No peer of that name is linked. Wait for its LinkUp."""
+
+
+def is_text(text: str) -> bool:
+    """Say whether UTF-8 has all its characters: a lone surrogate cannot be sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class DropReason(enum.IntEnum):

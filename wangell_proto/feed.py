@@ -4,10 +4,9 @@ Nothing is buffered for a peer but where it stands: chunks are made when there i
 them, from the table as it is then. A slow peer so gets fewer, fuller chunks and the newest values.
 """
 
-import msgpack
-
 from wangell_proto.constants import CHUNK_BYTES_MAX
 from wangell_proto.digests import Digests
+from wangell_proto.packing import pack, pack_array_header
 from wangell_proto.table import Record, Table
 
 __all__ = ["Feed", "View"]
@@ -79,14 +78,13 @@ class Feed:
         is_last = not self._buckets and self._cursor == self.view.table.version
         self.told = 0 if self._buckets else self._cursor
         self._is_caught_up = self._is_caught_up or is_last
-        packer = msgpack.Packer()
         head = (self.subscription, self._number, self.told, int(is_last), bytes(closes))
         self._number += 1
         return b"".join(
             (
-                packer.pack_array_header(len(head) + 1),
-                *map(packer.pack, head),
-                packer.pack_array_header(len(entries)),
+                pack_array_header(len(head) + 1),
+                *map(pack, head),
+                pack_array_header(len(entries)),
                 *entries,
             )
         )

@@ -32,6 +32,7 @@ from wangell_proto.noise import (
     RESPONSE_OVERHEAD_BYTES,
     HandshakeError,
 )
+from wangell_proto.packing import pack
 from wangell_proto.wire import DatagramType, pack_header
 
 __all__ = [
@@ -69,7 +70,7 @@ class Greeting:
 
     def pack(self) -> bytes:
         """Return it as msgpack."""
-        return bytes(msgpack.packb([self.name, self.incarnation, self.resumes, self.credential]))
+        return pack([self.name, self.incarnation, self.resumes, self.credential])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class Reply:
 
     def pack(self) -> bytes:
         """Return it as msgpack."""
-        return bytes(msgpack.packb([self.session, self.key_id, self.incarnation]))
+        return pack([self.session, self.key_id, self.incarnation])
 
 
 def mac_key(psk: bytes, server_public_key: bytes) -> bytes:

@@ -3,16 +3,15 @@
 Ages are never negative on the wire, even where the clock was turned back.
 """
 
-import msgpack
-
 from wangell_proto.config import Timers
+from wangell_proto.packing import pack
 from wangell_proto.wire import FrameType
 
 __all__ = ["PING_FRAME", "PONG_FRAME", "Liveness"]
 
 _HEARTBEAT = int(FrameType.HEARTBEAT)
-PING_FRAME = bytes(msgpack.packb([int(FrameType.PING)]))
-PONG_FRAME = bytes(msgpack.packb([int(FrameType.PONG)]))
+PING_FRAME = pack([int(FrameType.PING)])
+PONG_FRAME = pack([int(FrameType.PONG)])
 
 
 def _age_us(now: float, since: float) -> int:
@@ -65,20 +64,18 @@ class Liveness:
         self.heartbeat_due_at = now + self._timers.heartbeat_interval_s
         self._sent_id += 1
         self._sent_at = now
-        return bytes(
-            msgpack.packb(
-                [
-                    _HEARTBEAT,
-                    self._sent_id,
-                    self._heard_id,
-                    _age_us(now, self._heard_id_at),
-                    _age_us(now, self.last_heard_at),
-                    epoch,
-                    flags,
-                    version,
-                    digest,
-                ]
-            )
+        return pack(
+            [
+                _HEARTBEAT,
+                self._sent_id,
+                self._heard_id,
+                _age_us(now, self._heard_id_at),
+                _age_us(now, self.last_heard_at),
+                epoch,
+                flags,
+                version,
+                digest,
+            ]
         )
 
     def is_overtaken(self, beat_id: int) -> bool:

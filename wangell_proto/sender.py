@@ -1,9 +1,6 @@
 """The sending half of a link: what goes into which datagram, and when it goes again."""
 
 from collections.abc import Callable, Iterable
-from typing import cast
-
-import msgpack
 
 from wangell_proto.acks import AckTracker
 from wangell_proto.constants import BODY_BYTES_MAX, DATAGRAM_BYTES_MAX, FRAMES_MAX
@@ -11,6 +8,7 @@ from wangell_proto.events import Lane
 from wangell_proto.flight import Content, Flight, SentPacket
 from wangell_proto.keyring import Keyring
 from wangell_proto.outbox import Message, Outbox
+from wangell_proto.packing import pack
 from wangell_proto.wire import FrameType
 
 __all__ = ["Sender"]
@@ -244,7 +242,7 @@ class Sender:
             message.first_sent_at = now
         kind, sequence, epoch = message.kind, message.sequence, message.epoch
         if message.fragments == 1:
-            return cast("bytes", msgpack.packb([_MESSAGE, kind, sequence, epoch, message.body]))
+            return pack([_MESSAGE, kind, sequence, epoch, message.body])
         count, part = message.fragments, message.part(index)
         frame = [_FRAGMENT, kind, sequence, epoch, index, count, part]
-        return cast("bytes", msgpack.packb(frame))
+        return pack(frame)

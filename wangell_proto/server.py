@@ -218,10 +218,10 @@ class Server:
         self._reception.work(now)
         if self._publisher.has_moved:
             self._publisher.has_moved = False
-            behind = [link for link in self._links.values() if link.has_chunk]
-            for link in behind:
-                link.channel.sender.may_make = True
-            self._dispatch.spread(behind)
+            for link in self._links.values():
+                if link.has_chunk:
+                    link.channel.sender.may_make = True
+                    self._dispatch.defer(link)
         return self._dispatch.datagrams(now)
 
     def next_deadline(self) -> float | None:
@@ -240,7 +240,7 @@ class Server:
             if link.next_deadline() <= now:
                 link.handle_deadline(now=now)
             if session in self._links:
-                self._dispatch.mark(link)
+                self._dispatch.defer(link)
         for name in self._roster.forgettable(now):
             self._forget(name)
 
@@ -258,8 +258,9 @@ class Server:
         reason = link.channel.receive(data, key_id, number, now=now)
         if keyring.present is not present:
             link.on_keys_used(now=now)
-        if session in self._links:
-            self._dispatch.mark(link)
+        if reason is None and session in self._links:
+            # Beside a storm of subscriptions or heartbeats, a wake is answered first.
+            (self._dispatch.mark if link.channel.is_urgent else self._dispatch.defer)(link)
         return reason
 
     def on_hello(self, link: AcceptedLink, *, now: float) -> None:

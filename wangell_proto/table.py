@@ -7,8 +7,6 @@ it learns from its peers: `advance` moves past the highest version any of them h
 from bisect import bisect_right
 from collections.abc import Iterator
 
-import msgpack
-
 from wangell_proto.constants import (
     BUCKETS,
     NUMBER_MAX,
@@ -17,7 +15,8 @@ from wangell_proto.constants import (
     TOMBSTONES_MAX,
 )
 from wangell_proto.digests import bucket_of, digest_of
-from wangell_proto.errors import LocalProtocolError
+from wangell_proto.errors import LocalProtocolError, is_text
+from wangell_proto.packing import pack
 
 __all__ = ["Record", "Table"]
 
@@ -34,7 +33,7 @@ class Record:
         self.bucket = bucket_of(key)
         self.digest = 0 if value is None else digest_of(key, value)
         # As chunks carry it: packed once, sent to every peer.
-        self.packed = bytes(msgpack.packb([key, value, version]))
+        self.packed = pack([key, value, version])
 
 
 class Table:
@@ -54,8 +53,10 @@ class Table:
 
         Raises LocalProtocolError where key or value are longer than a record may be.
         """
-        if not 0 < len(key) <= RECORD_KEY_CHARS_MAX:
-            raise LocalProtocolError(f"record key: 1 to {RECORD_KEY_CHARS_MAX} characters")
+        if not 0 < len(key) <= RECORD_KEY_CHARS_MAX or not is_text(key):
+            raise LocalProtocolError(
+                f"record key: 1 to {RECORD_KEY_CHARS_MAX} characters that UTF-8 has"
+            )
         if value is not None and len(value) > RECORD_VALUE_BYTES_MAX:
             raise LocalProtocolError(
                 f"record {key}: {len(value)} bytes, at most {RECORD_VALUE_BYTES_MAX}; split it"

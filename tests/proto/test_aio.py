@@ -28,7 +28,14 @@ from wangell_proto import (
     Timers,
     public_key,
 )
-from wangell_proto.aio import DATAGRAMS_PER_TURN, ClientLink, ServerLink, open_client, open_server
+from wangell_proto.aio import (
+    DATAGRAMS_PER_TURN,
+    LOOK_EVERY,
+    ClientLink,
+    ServerLink,
+    open_client,
+    open_server,
+)
 
 PRIVATE_KEY, PSK, OTHER_PSK = os.urandom(32), os.urandom(32), os.urandom(32)
 
@@ -300,7 +307,7 @@ def test_a_callback_may_close_its_link():
         server._on_event = close
         client.send(b"one", lane=Lane.WAKE)
         other.send(b"two", lane=Lane.WAKE)
-        server._read_at = server._loop.time() + 60  # Several are read in one turn.
+        server._has_backlog = True  # Several are read in one turn.
         await other_log.until(lambda: other_log.of(LinkDown))
         assert [event.body for event in server_log.of(MessageReceived)] == [b"one"]
         assert len(server_log.of(LinkDown)) == 2
@@ -439,16 +446,18 @@ def test_a_flood_leaves_the_loop_its_turns():
         drops = counting(server)
         drops._changed = asyncio.Event()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            for _ in range(DATAGRAMS_PER_TURN + 2):
+            for _ in range(DATAGRAMS_PER_TURN + 4):
                 stranger.sendto(b"noise", server.address)
         server._on_readable()
-        assert drops[DropReason.TOO_SHORT] == 1  # After a pause there is mostly one to read.
-        server._read_at = server._loop.time()  # The turn before was just now.
+        assert drops[DropReason.TOO_SHORT] == 1  # Mostly there is one to read.
+        server._turns = LOOK_EVERY - 1
         server._on_readable()
         assert drops[DropReason.TOO_SHORT] == 1 + DATAGRAMS_PER_TURN
-        server._read_at = server._loop.time()
         server._on_readable()
-        assert drops[DropReason.TOO_SHORT] == 2 + DATAGRAMS_PER_TURN
+        assert drops[DropReason.TOO_SHORT] == 4 + DATAGRAMS_PER_TURN
+        server._on_readable()  # Called for nothing it finds nothing.
+        assert not server._has_backlog
+        assert drops[DropReason.TOO_SHORT] == 4 + DATAGRAMS_PER_TURN
 
     play(story)
 

@@ -21,6 +21,7 @@ SERVER = {"private_key": KEY, "psks": (KEY,), "epoch": 1}
     [
         ({"name": ""}, "name: 1 to 253"),
         ({"name": "n" * 254}, "name: 1 to 253"),
+        ({"name": "n\ud800"}, "characters that UTF-8 has"),
         ({"servers": ()}, "servers: give 1 to 4"),
         ({"servers": tuple((f"10.0.0.{n}", 1) for n in range(5))}, "servers: give 1 to 4"),
         ({"servers": (("10.0.0.1", 1),) * 2}, "given twice"),

@@ -78,7 +78,12 @@ def test_versions_count_changes_and_equal_values_are_none():
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
-    [("", b"", "1 to 512"), ("k" * 513, b"", "1 to 512"), ("k", bytes(56001), "split it")],
+    [
+        ("", b"", "1 to 512"),
+        ("\ud800", b"", "UTF-8"),
+        ("k" * 513, b"", "1 to 512"),
+        ("k", bytes(56001), "split it"),
+    ],
 )
 def test_what_a_record_cannot_be_is_refused(key: str, value: bytes, message: str):
     table = Table()
