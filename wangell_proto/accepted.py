@@ -20,7 +20,7 @@ from wangell_proto.wire import Farewell, Frame, Kind
 __all__ = ["AcceptedLink", "Accepter", "Peer"]
 
 _FROM_CLIENTS = frozenset({Kind.WAKE, Kind.STATE, Kind.BULK, Kind.SUBSCRIBE})
-# The first answer is not timed, so nothing measures the way yet: a LAN's guess.
+# Until HELLO comes nothing has measured the way: a LAN's guess.
 FIRST_RTT_S = 0.001
 
 
@@ -164,6 +164,8 @@ class AcceptedLink:
     def on_message(self, kind: int, epoch: int, body: bytes, *, now: float) -> None:  # noqa: ARG002
         """Take a message: HELLO is for the link, anything else for the server."""
         if kind == Kind.HELLO:
+            if now > self.made_at and not self.is_up:
+                self.channel.rtt.seed(now - self.made_at)
             self._server.on_hello(self, now=now)
         else:
             self._server.on_message(self, kind, body, now=now)

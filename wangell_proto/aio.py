@@ -28,7 +28,7 @@ DATAGRAMS_PER_TURN = 32
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 # How often a turn looks for a second datagram where there was none before.
 LOOK_EVERY = 8
-SO_RXQ_OVFL = 40
+SO_RCVBUFFORCE, SO_RXQ_OVFL = 33, 40  # Of Linux; the socket module names neither.
 _OVERFLOWS = struct.Struct("=I")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_OVERFLOWS.size)
 # One more than a datagram may have, so that a longer one is seen to be longer.
@@ -60,11 +60,18 @@ def _family(servers: Iterable[tuple[str, int]]) -> int:
     return socket.AF_INET6 if versions == {6} else socket.AF_INET
 
 
+def _widen(sock: socket.socket) -> None:
+    """Make the receive buffer large: beyond net.core.rmem_max where we may, else up to it."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+
+
 def _open_socket(family: int, bind: Address | None) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        # SO_RCVBUF is silently cut to net.core.rmem_max; root may go beyond it.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        _widen(sock)
         sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         if bind is not None:
             sock.bind(bind)

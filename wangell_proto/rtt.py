@@ -14,11 +14,15 @@ class RoundTrip:
     __slots__ = ("_cap_s", "_floor_s", "_slack_s", "latest_s", "smoothed_s", "variation_s")
 
     def __init__(self, first_s: float, timers: Timers) -> None:
-        self.latest_s = self.smoothed_s = first_s
-        self.variation_s = first_s / 2
+        self.seed(first_s)
         self._slack_s = timers.ack_delay_s
         self._floor_s = timers.rto_floor_s
         self._cap_s = timers.rto_cap_s
+
+    def seed(self, first_s: float) -> None:
+        """Start from one round trip that was not an acknowledgement's."""
+        self.latest_s = self.smoothed_s = first_s
+        self.variation_s = first_s / 2
 
     def sample(self, measured_s: float, *, delay_s: float = 0.0) -> None:
         """Take a round trip into account; `delay_s` of it the peer says it waited."""

@@ -31,8 +31,10 @@ from wangell_proto import (
 from wangell_proto.aio import (
     DATAGRAMS_PER_TURN,
     LOOK_EVERY,
+    SO_RCVBUFFORCE,
     ClientLink,
     ServerLink,
+    _widen,
     open_client,
     open_server,
 )
@@ -438,6 +440,20 @@ def test_datagrams_that_the_kernel_had_no_room_for_are_counted():
             await drops.until(DropReason.BAD_MAGIC, 301 - drops[DropReason.KERNEL_QUEUE_FULL])
 
     play(story)
+
+
+@pytest.mark.parametrize("may_force", [True, False])
+def test_the_receive_buffer_is_as_large_as_may_be(may_force: bool):
+    asked: list[int] = []
+
+    class Socket:
+        def setsockopt(self, _level: int, option: int, _value: int) -> None:
+            asked.append(option)
+            if option == SO_RCVBUFFORCE and not may_force:
+                raise PermissionError
+
+    _widen(Socket())
+    assert asked == ([SO_RCVBUFFORCE] if may_force else [SO_RCVBUFFORCE, socket.SO_RCVBUF])
 
 
 def test_a_flood_leaves_the_loop_its_turns():

@@ -36,6 +36,7 @@ def test_the_round_trip_is_known_from_the_handshake_on():
     network.default.delay_s = 0.010
     server, _, client, _ = linked(network)
     assert link_of(client).channel.rtt.smoothed_s == pytest.approx(0.020, rel=0.1)
+    assert server.links["n1"].channel.rtt.smoothed_s == pytest.approx(0.020, rel=0.1)
     network.run(5)
     assert server.links["n1"].channel.rtt.smoothed_s == pytest.approx(0.020, rel=0.5)
 
