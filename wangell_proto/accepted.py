@@ -131,6 +131,7 @@ class AcceptedLink:
         self.feed: Feed | None = None
         # The filter of the first subscription: a view of another one has to be computed.
         self.prefixes: tuple[str, ...] | None = None
+        # From the oldest that is not delivered to the newest.
         self._chunks: list[Message] = []
         self.disagreements = 0  # In heartbeats one after the other.
         self.machine = LinkMachine(LinkState.PROVING)
@@ -178,8 +179,10 @@ class AcceptedLink:
             # Not before: a client takes no message while it does not know that it is admitted.
             self.channel.sender.is_pulling = True
             self.channel.sender.adopt()
-        elif message in self._chunks:
-            self._chunks.remove(message)
+        elif message.kind == Kind.TABLE:
+            # Only from the front: the peer takes a chunk that is at most one ahead of the next.
+            while self._chunks and self._chunks[0].is_done:
+                self._chunks.pop(0)
             self.channel.sender.may_make = True
 
     def on_heartbeat(self, frame: Frame, *, now: float) -> None:

@@ -63,9 +63,12 @@ class Feed:
         self._is_caught_up = False
 
     def has_chunk(self) -> bool:
-        """Say whether the peer lacks something. Changes that its filter hides are passed over."""
+        """Say whether the peer lacks something.
+
+        Changes that its filter hides are passed over, and versions that no change has taken.
+        """
         table = self.view.table
-        if self._is_caught_up and self._cursor < table.version and self.view.prefixes:
+        if self._is_caught_up and self._cursor < table.version:
             shown = (r for r in table.changes_since(self._cursor) if self.view.shows(r.key))
             if next(shown, None) is None:
                 self._cursor = table.version

@@ -308,6 +308,26 @@ def test_of_each_type_of_control_frame_the_newest_is_sent():
     assert len(datagram) == 18 + 1 + 3 + 2 + 16
 
 
+def test_a_chunk_that_is_late_holds_those_after_the_next():
+    """A peer takes one that is one ahead; of what is further ahead it has no room for."""
+    network = Network()
+    server, _, client, client_host = linked(network)
+    link = server.links["n1"]
+    network.cut(SERVER, client_host.address)
+    chunks = []
+    for value in (b"1", b"2"):
+        server.set_record("default/a", value)
+        chunks.append(link._make_chunk())
+    server.set_record("default/a", b"3")
+    assert link._make_chunk() is None
+    early, late = chunks[1], chunks[0]
+    for arrived, may_follow in ((early, False), (late, True)):
+        arrived.is_done = True
+        link.on_delivered(arrived, now=network.now)
+        assert link.has_chunk is may_follow
+    assert client.drops[DropReason.STALE_CHUNK] == 0
+
+
 def test_forgotten_peers_go_one_by_one():
     network = Network()
     server, server_host = network.server(timers=Timers(forget_after_s=5.0))

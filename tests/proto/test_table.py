@@ -247,6 +247,20 @@ def test_a_bucket_that_is_larger_than_a_chunk_takes_several():
     assert len(events) == 5
 
 
+def test_a_version_that_no_change_has_taken_is_no_chunk():
+    server, replica = publisher({"a/1": b"1"}), Replica()
+    feed = follow(server, replica)
+    pump(server, feed, replica)
+    ahead = Replica()
+    ahead.version = 500
+    follow(server, ahead)
+    assert server.version == 500
+    assert not feed.has_chunk()
+    server.put("a/1", b"2")
+    pump(server, feed, replica)
+    assert (dict(replica.records), replica.version) == ({"a/1": b"2"}, 501)
+
+
 def test_equal_filters_share_a_view_and_the_last_one_to_go_takes_it_along():
     server = publisher({"a/1": b"1"})
     feeds = [follow(server, Replica(), ("a/",)) for _ in range(3)]
