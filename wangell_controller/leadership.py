@@ -38,7 +38,7 @@ class FileLeadership:
         self._bench = (run_dir / "standby").open("a")
         self._loop = asyncio.get_running_loop()
         self._on_leading: Callable[[], None] = lambda: None
-        self._is_closed = False
+        self._waits = self._is_closed = False
 
     def campaign(self, on_leading: Callable[[], None]) -> bool:
         """Return whether this one leads now; if not, `on_leading` is called once it does."""
@@ -46,7 +46,7 @@ class FileLeadership:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             fcntl.flock(self._bench, fcntl.LOCK_SH)
-            self._on_leading = on_leading
+            self._on_leading, self._waits = on_leading, True
             # A daemon: what ends us must not wait for a thread that waits for somebody else's end.
             threading.Thread(target=self._wait, name="leadership", daemon=True).start()
             return False
@@ -65,15 +65,26 @@ class FileLeadership:
         """Lead no more, or wait no more. The end of the process does it as well."""
         self._is_closed = True
         self._bench.close()
-        self._lock.close()
+        if not self._waits:
+            self._lock.close()
 
     def _wait(self) -> None:
-        # Closed meanwhile: the lock's file, or the loop.
-        with suppress(ValueError, OSError, RuntimeError):
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        """Wait in a thread, whose the lock's file is until it has the lock.
+
+        Closed by another thread, the descriptor's number would soon be another file's, and that
+        one be locked here (seen: a standby that hung on a lock nobody knew of).
+        """
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        if self._is_closed:
+            self._lock.close()
+            return
+        with suppress(RuntimeError):  # The loop is closed, and the process about to end.
             self._loop.call_soon_threadsafe(self._lead)
 
     def _lead(self) -> None:
-        if not self._is_closed:
-            fcntl.flock(self._bench, fcntl.LOCK_UN)
-            self._on_leading()
+        self._waits = False
+        if self._is_closed:
+            self._lock.close()
+            return
+        fcntl.flock(self._bench, fcntl.LOCK_UN)
+        self._on_leading()

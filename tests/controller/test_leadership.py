@@ -151,6 +151,21 @@ def test_one_that_has_left_is_not_called(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_one_that_has_left_keeps_the_lock_s_file_while_its_thread_waits(tmp_path: Path) -> None:
+    """Or the thread would lock whatever file is given the descriptor's number next."""
+
+    async def story() -> None:
+        leader, gone = Candidate(tmp_path), Candidate(tmp_path)
+        descriptor = Path(f"/proc/self/fd/{gone.leadership._lock.fileno()}")
+        gone.leadership.close()
+        assert descriptor.readlink() == tmp_path / "leader"
+        leader.leadership.close()
+        while descriptor.exists() and descriptor.readlink() == tmp_path / "leader":
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(story(), 5))
+
+
 # --- Passing on ------------------------------------------------------------------------------
 
 
