@@ -17,6 +17,7 @@ enum mode {
 	MODE_HOLD,	/* to the daemon, which replays them later */
 	MODE_PASS,
 	MODE_SETTLE,	/* pass, and tell the daemon of the ACKs in `unanswered` */
+	MODE_METER,	/* as settle, but new SYNs go in through the daemon: no more than the backlog takes */
 };
 
 /* Why a packet left the program. */

@@ -55,6 +55,14 @@ static __always_inline enum reason hold(struct xdp_md *ctx, u64 now_ns)
 	return REASON_HELD;
 }
 
+/* The server listens already: what the daemon cannot take tries its luck at the backlog. */
+static __always_inline enum reason meter(struct xdp_md *ctx, u64 now_ns)
+{
+	enum reason reason = hold(ctx, now_ns);
+
+	return reason == REASON_HELD ? reason : REASON_PASSED;
+}
+
 /* While replays are out: is this their client's answer, or the same SYN once more? */
 static __always_inline enum reason settle(struct segment *s, u64 now_ns)
 {
@@ -110,7 +118,9 @@ int wangell_wake(struct xdp_md *ctx)
 	if (is_syn && service->mode == MODE_HOLD)
 		return leave(hold(ctx, now_ns));
 	note_activity(service->slot, is_syn, now_ns);
-	if (service->mode == MODE_SETTLE)
+	if (is_syn && service->mode == MODE_METER && !unanswered.lookup(&s.flow))
+		return leave(meter(ctx, now_ns));
+	if (service->mode == MODE_SETTLE || service->mode == MODE_METER)
 		return leave(settle(&s, now_ns));
 	return leave(REASON_PASSED);
 }

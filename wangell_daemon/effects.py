@@ -36,6 +36,7 @@ class Mode(enum.IntEnum):
     HOLD = 0
     PASS = 1
     SETTLE = 2
+    METER = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,9 @@ class Story:
     ) -> list[Effect]:
         """XDP has held a SYN. With `judged_ms_ago` it was cold then, whatever it is now."""
         if not judged_ms_ago:
-            assert self.modes.get(key(to)) is Mode.HOLD, f"XDP would not hold a SYN to {to}"
+            mode, is_watched = self.modes.get(key(to)), flow_of(who, to) in self.watched
+            holds = mode is Mode.HOLD or (mode is Mode.METER and not is_watched)
+            assert holds, f"XDP would not hold a SYN to {to}"
         seen_ns = self.now_ns - int(judged_ms_ago * MS)
         options = timestamps(seen_ns // MS) + b"\1\1"
         segment = Segment(client=who, vip=to, sequence=sequence, options=options)
@@ -342,7 +344,8 @@ class Story:
 
     def _inject(self, effect: Inject) -> None:
         flow = effect.held.syn.flow
-        assert self.modes.get(frontend_of(flow)) is Mode.SETTLE, "let in while its service holds"
+        mode = self.modes.get(frontend_of(flow))
+        assert mode in (Mode.SETTLE, Mode.METER), "let in while its service holds"
         is_answered = any(flow == each[0] for each in self._answers_on_their_way)
         assert flow in self.watched or is_answered, "let in without watching for its answer"
         self.went_in.append((self.now_ms, client_of(flow)))

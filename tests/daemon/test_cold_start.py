@@ -339,6 +339,52 @@ def test_a_server_slow_to_accept_gets_no_more_than_its_queue_takes() -> None:
     assert story.clients_in() == [client(number) for number in range(6)]
 
 
+def test_who_comes_after_a_crowd_goes_in_as_the_queue_has_room() -> None:
+    """CI saw 4 of 50 whose SYN met a full backlog: dropped, and sent again after 1 s."""
+    story = Story()
+    story.table(Phase.COLD)
+    story.syn(client(0))
+    story.syn(client(1))
+    story.table(Phase.WAKING, activation=1)
+    story.started(activation=1)
+    queue: list[int] = []
+    story.listens(room=lambda: 2 - len(queue))
+    for number in range(2):
+        queue.append(number)
+        story.ack(client(number))
+    assert story.mode() is Mode.METER, "new SYNs still come to the daemon"
+    story.syn(client(2))
+    assert story.clients_in() == [client(0), client(1)], "though it is alone: no room"
+    queue.clear()
+    story.pass_ms(2)
+    assert story.clients_in() == [client(0), client(1), client(2)]
+    story.ack(client(2))
+    story.pass_ms(99)
+    assert story.mode() is Mode.PASS
+    assert len(story.cold_starts) == 1, "and nothing but the first was a cold start"
+
+
+def test_one_client_is_no_crowd_and_leaves_nobody_to_the_daemon() -> None:
+    story = Story().awake()
+    assert story.mode() is Mode.PASS
+    assert story.node.next_deadline_ns() is None
+
+
+def test_a_crowd_that_is_put_back_to_sleep_is_held_again() -> None:
+    story = Story()
+    story.table(Phase.COLD)
+    for number in range(2):
+        story.syn(client(number))
+    story.table(Phase.WAKING, activation=1)
+    story.listens(room=lambda: 2)
+    for number in range(2):
+        story.ack(client(number))
+    assert story.mode() is Mode.METER
+    story.table(Phase.DRAINING, activation=1)
+    story.pass_ms(200)
+    assert story.mode() is Mode.HOLD
+
+
 def test_one_client_alone_goes_in_without_asking_for_room() -> None:
     def never() -> int:
         raise AssertionError("a question to the kernel on the wake path")

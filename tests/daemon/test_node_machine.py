@@ -109,7 +109,9 @@ class NodeMachine(RuleBasedStateMachine):
         mode = self.story.mode(vip)
         if (who, vip) in self.on_its_way:
             return  # a port is not used again within the microseconds that an event takes
-        if mode is Mode.HOLD:
+        if mode is Mode.METER and (who, vip) in self.settling():
+            return  # passes
+        if mode in (Mode.HOLD, Mode.METER):
             self.story.syn(who, to=vip, sequence=sequence)
         elif mode is not None:
             self.story.syn(who, to=vip, sequence=sequence, judged_ms_ago=0.1)
@@ -132,7 +134,7 @@ class NodeMachine(RuleBasedStateMachine):
         return sorted(
             CONNECTIONS[flow]
             for flow in self.story.watched
-            if self.story.modes.get(frontend_of(flow)) is Mode.SETTLE
+            if self.story.modes.get(frontend_of(flow)) in (Mode.SETTLE, Mode.METER)
         )
 
     # Servers and time.
@@ -174,7 +176,7 @@ class NodeMachine(RuleBasedStateMachine):
                 case Phase.DRAINING:
                     assert mode is Mode.HOLD
                 case Phase.WARM:
-                    assert mode in (Mode.PASS, Mode.SETTLE)
+                    assert mode in (Mode.PASS, Mode.SETTLE, Mode.METER)
             assert mode is not Mode.PASS or len(service.held) == 0, "nobody would tell of answers"
 
     @invariant()

@@ -185,7 +185,7 @@ def test_any_phase_may_follow_any_other_for_the_table_skips_what_is_past(
         in {
             Phase.COLD: {Mode.HOLD},
             Phase.WAKING: {Mode.HOLD},
-            Phase.WARM: {Mode.PASS, Mode.SETTLE},
+            Phase.WARM: {Mode.PASS, Mode.SETTLE, Mode.METER},
             Phase.DRAINING: {Mode.HOLD},
         }[then]
     )

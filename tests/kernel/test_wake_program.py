@@ -189,6 +189,35 @@ def test_another_connection_of_a_settling_service_just_passes(settling: Program)
     assert settling.answered == []
 
 
+@pytest.fixture
+def metered(settling: Program) -> Program:
+    settling.set_service(VIP, mode=Mode.METER)
+    return settling
+
+
+def test_a_new_syn_of_a_metered_service_goes_to_the_daemon(metered: Program) -> None:
+    frame = Segment(client="10.0.0.1:40001").raw
+    assert metered.run(frame) == XDP_DROP
+    assert metered.reasons() == {"held": 1}
+    assert parse_held(metered.held[0]).syn.frame == frame
+
+
+def test_what_is_replayed_to_a_metered_service_passes_and_its_ack_is_told(
+    metered: Program,
+) -> None:
+    assert metered.run(Segment().raw) == XDP_PASS
+    assert metered.run(Segment(flags=ACK).raw) == XDP_PASS
+    assert metered.reasons() == {"resent": 1, "answered": 1}
+    assert metered.held == []
+
+
+def test_what_the_daemon_cannot_take_of_a_metered_service_passes(metered: Program) -> None:
+    assert metered.run(Segment(client="10.0.0.1:40001", payload=bytes(2048)).raw) == XDP_PASS
+    metered.beat(1)
+    assert metered.run(Segment(client="10.0.0.1:40001").raw) == XDP_PASS
+    assert metered.reasons() == {"passed": 2}
+
+
 def test_counters_add_up_to_packets(cold: Program) -> None:
     frames = [
         Segment().raw,
