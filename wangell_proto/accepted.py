@@ -19,6 +19,7 @@ from wangell_proto.wire import Farewell, Frame, Kind
 
 __all__ = ["AcceptedLink", "Accepter", "Peer"]
 
+_UP, _HELLO = LinkState.UP, int(Kind.HELLO)
 _FROM_CLIENTS = frozenset({Kind.WAKE, Kind.STATE, Kind.BULK, Kind.SUBSCRIBE})
 # Until HELLO comes nothing has measured the way: a LAN's guess.
 FIRST_RTT_S = 0.001
@@ -160,16 +161,16 @@ class AcceptedLink:
 
     def admits(self, kind: int) -> bool:
         """Say whether a message of this kind may come now."""
-        return kind == Kind.HELLO or (kind in _FROM_CLIENTS and self.is_up)
+        return kind == _HELLO or (kind in _FROM_CLIENTS and self.machine.state is _UP)
 
     def on_message(self, kind: int, epoch: int, body: bytes, *, now: float) -> None:  # noqa: ARG002
         """Take a message: HELLO is for the link, anything else for the server."""
-        if kind == Kind.HELLO:
-            if now > self.made_at and not self.is_up:
-                self.channel.rtt.seed(now - self.made_at)
-            self._server.on_hello(self, now=now)
-        else:
+        if kind != _HELLO:
             self._server.on_message(self, kind, body, now=now)
+            return
+        if now > self.made_at and not self.is_up:
+            self.channel.rtt.seed(now - self.made_at)
+        self._server.on_hello(self, now=now)
 
     def on_delivered(self, message: Message, *, now: float) -> None:
         """Make room for the next chunk, or pass on that a message arrived."""

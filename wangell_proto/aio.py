@@ -97,6 +97,8 @@ class _Endpoint:
         self._turns = 0
         self._has_backlog = False
         self._is_dispatching = False
+        # Whether the socket is; a callback may close it.
+        self._is_open = True
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     @property
@@ -108,11 +110,6 @@ class _Endpoint:
     def drops(self) -> Mapping[DropReason, int]:
         """Datagrams and messages not used, by reason, since the start."""
         return self._core.drops
-
-    @property
-    def _is_open(self) -> bool:
-        """Whether the socket is; a callback may close it."""
-        return self._socket.fileno() >= 0
 
     def _on_readable(self) -> None:
         now = self._loop.time()
@@ -200,6 +197,7 @@ class _Endpoint:
         self._flush(now)
         if self._timer is not None:
             self._timer.cancel()
+        self._is_open = False
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
         self._dispatch()

@@ -168,7 +168,7 @@ class Channel:
                 return  # A frame before this one ended the link.
             kind = frame[0]
             if kind == _MESSAGE:
-                self._on_message(frame[1], frame[2], frame[3], frame[4], now)
+                self._on_message(frame, now)
             elif kind == _ACK:
                 self._on_ack(frame, now)
             else:
@@ -185,14 +185,12 @@ class Channel:
             reason = Farewell(frame[1]) if frame[1] in _FAREWELLS else Farewell.CLOSED
             self._owner.on_goodbye(reason, now=now)
 
-    def _on_message(  # hot: keywords would cost as much as it does
-        self, kind: int, sequence: int, epoch: int, body: bytes, now: float
-    ) -> None:
-        if self._window.seen(sequence):
+    def _on_message(self, frame: Frame, now: float) -> None:
+        _, kind, sequence, epoch, body = frame
+        if self._window.take(sequence):
+            self._owner.on_message(kind, epoch, body, now=now)
+        else:
             self._owner.drops[DropReason.DUPLICATE_MESSAGE] += 1
-            return
-        self._window.mark(sequence)
-        self._owner.on_message(kind, epoch, body, now=now)
 
     def _on_fragment(self, frame: Frame, now: float) -> None:
         _, kind, sequence, epoch, index, count, part = frame
@@ -201,18 +199,18 @@ class Channel:
             return
         whole = self._reassembler.add(sequence, index, count, part)
         if whole is not None:
-            self._on_message(kind, sequence, epoch, whole, now)
+            self._on_message([_MESSAGE, kind, sequence, epoch, whole], now)
 
     def _on_ack(self, frame: Frame, now: float) -> None:
-        sender = self.sender
-        acked = sender.flight.on_ack(frame[2:], now=now, delay_s=frame[1] * 1e-6)
+        flight = self.sender.flight
+        acked = flight.on_ack(frame[2:], now=now, delay_s=frame[1] * 1e-6)
         for packet in acked:
             for message, index in packet.contents:
                 if message.on_acknowledged(index):
                     self._outbox.forget(message)
                     self._owner.on_delivered(message, now=now)
         if acked:
-            sender.requeue(sender.flight.detect_lost(now))
+            self.sender.requeue(flight.detect_lost(now))
 
     def _on_heartbeat(self, frame: Frame, now: float) -> None:
         if self.liveness.is_overtaken(frame[1]):

@@ -57,7 +57,8 @@ DELIVERY_WINDOW = 4096
 ACK_RANGES_MAX = 16
 
 # Numbers on the wire are below this, so that they survive signed 64-bit integers everywhere.
-NUMBER_MAX = 2**62
+NUMBER_BITS = 62
+NUMBER_MAX = 2**NUMBER_BITS
 
 # --- Limits of this implementation -----------------------------------------------------------
 

@@ -21,6 +21,9 @@ class Dispatch:
         self._answers: list[tuple[bytes, Address]] = []
         self._urgent: dict[int, AcceptedLink] = {}
         self._deferred: dict[int, AcceptedLink] = {}
+        # Links whose deadlines may have moved. They are asked when the time is asked for, which is
+        # after the datagrams have left.
+        self._served: dict[int, AcceptedLink] = {}
         self._schedule = Schedule()
 
     def answer(self, datagram: bytes, address: Address) -> None:
@@ -39,20 +42,26 @@ class Dispatch:
         """Forget a link that has ended."""
         self._urgent.pop(session, None)
         self._deferred.pop(session, None)
+        self._served.pop(session, None)
         self._schedule.remove(session)
 
     def look_again(self, link: AcceptedLink) -> None:
         """See to it that the link is due at its next deadline."""
-        self._schedule.set(link.session, link.next_deadline())
+        self._served[link.session] = link
+
+    def _set_deadlines(self) -> None:
+        for session, link in self._served.items():
+            self._schedule.set(session, link.next_deadline())
+        self._served.clear()
 
     def datagrams(self, now: float) -> list[tuple[bytes, Address]]:
         """Return what is to be sent in this call; with more to come, next_at is in the past."""
         out, self._answers = self._answers, []
         if self._urgent:
-            urgent, self._urgent = self._urgent, {}
-            for session, link in urgent.items():
+            for session, link in self._urgent.items():
                 self._deferred.pop(session, None)
                 self._serve(link, out, now)
+            self._urgent.clear()
         if self._deferred:
             batch = DEFERRED_LINKS_BESIDE_URGENT if out else DEFERRED_LINKS_PER_CALL
             for session in list(islice(self._deferred, batch)):
@@ -67,8 +76,12 @@ class Dispatch:
 
     def next_at(self) -> float | None:
         """Return when there is something to do; None while there is nothing to wait for."""
-        return float("-inf") if self._deferred else self._schedule.next_at()
+        if self._deferred:
+            return float("-inf")
+        self._set_deadlines()
+        return self._schedule.next_at()
 
     def due(self, now: float) -> list[int]:
         """Return some of the sessions that it is time to look at."""
+        self._set_deadlines()
         return self._schedule.due(now, DEFERRED_LINKS_PER_CALL)

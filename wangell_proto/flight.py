@@ -25,9 +25,7 @@ class SentPacket:
 
     __slots__ = ("contents", "number", "sent_at", "size")
 
-    def __init__(
-        self, number: int, sent_at: float, size: int, contents: tuple[Content, ...]
-    ) -> None:
+    def __init__(self, number: int, sent_at: float, size: int, contents: list[Content]) -> None:
         self.number = number
         self.sent_at = sent_at
         self.size = size
@@ -69,13 +67,18 @@ class Flight:
 
         `bounds` are highest and lowest of each range, newest first.
         """
-        largest = self.packets.get(bounds[0])
-        acked = self._take(bounds)
+        high = bounds[0]
+        largest = self.packets.get(high)
         if largest is not None:
             self._rtt.sample(now - largest.sent_at, delay_s=delay_s)
+        if largest is not None and len(self.packets) == 1:
+            self.packets.clear()  # As with every wake that comes alone.
+            acked = [largest]
+        else:
+            acked = self._take(bounds)
         if acked:
             self.backoffs = 0
-            self.largest_acked = max(self.largest_acked, bounds[0])
+            self.largest_acked = max(self.largest_acked, high)
             for packet in acked:
                 self.congestion.on_acked(packet.size, packet.sent_at)
         return acked

@@ -109,7 +109,7 @@ class Outbox:
     def __init__(self) -> None:
         self.queues: tuple[list[Message], ...] = tuple([] for _ in Lane)
         self._latest: dict[tuple[Lane, str], Message] = {}
-        self._next_sequence = 1
+        self._next_sequence = 0  # Not 1: the receiver would miss 0 for its whole window.
         self._bytes = 0
         self._fragmented = 0
         self.waiting = 0
@@ -121,28 +121,43 @@ class Outbox:
 
     def put(self, message: Message) -> None:
         """Queue a message. Raises QueueFullError. A latest-wins one replaces its predecessor."""
+        if message.key is None:
+            self._append(message)
+            return
+        predecessor = self._latest.get(message.key)
+        if predecessor is not None and predecessor.sequence < 0:
+            self._put_in_place_of(predecessor, message)
+        else:
+            self._append(message)
+            if predecessor is not None and predecessor.fragments == 1:
+                self.forget(predecessor)  # Under way; but it is not sent again.
+        self._latest[message.key] = message
+
+    def _append(self, message: Message) -> None:
         queue = self.queues[message.lane]
-        predecessor = self._latest.get(message.key) if message.key is not None else None
-        is_waiting = predecessor is not None and predecessor.sequence < 0
-        freed = len(predecessor.body) if predecessor is not None and is_waiting else 0
-        if self._bytes - freed + len(message.body) > QUEUED_BYTES_MAX:
-            raise QueueFullError(f"{self._bytes} bytes wait: the peer is slow or away; send less")
-        if predecessor is not None and is_waiting:
-            queue[queue.index(predecessor)] = message
-            predecessor.is_done = True
-        elif len(queue) >= QUEUED_MESSAGES_MAX:
+        size = self._bytes + len(message.body)
+        if size > QUEUED_BYTES_MAX:
+            raise self._too_much()
+        if len(queue) >= QUEUED_MESSAGES_MAX:
             raise QueueFullError(
                 f"{len(queue)} messages wait in lane {message.lane.name}: the peer is slow or away;"
                 " send fewer, or give `replaces` where only the latest matters"
             )
-        else:
-            if predecessor is not None and predecessor.fragments == 1:
-                self.forget(predecessor)  # Under way; but it is not sent again.
-            queue.append(message)
-            self.waiting += 1
-        self._bytes += len(message.body) - freed
-        if message.key is not None:
-            self._latest[message.key] = message
+        queue.append(message)
+        self.waiting += 1
+        self._bytes = size
+
+    def _put_in_place_of(self, predecessor: Message, message: Message) -> None:
+        size = self._bytes - len(predecessor.body) + len(message.body)
+        if size > QUEUED_BYTES_MAX:
+            raise self._too_much()
+        queue = self.queues[message.lane]
+        queue[queue.index(predecessor)] = message
+        predecessor.is_done = True
+        self._bytes = size
+
+    def _too_much(self) -> QueueFullError:
+        return QueueFullError(f"{self._bytes} bytes wait: the peer is slow or away; send less")
 
     @property
     def has_room(self) -> bool:
@@ -158,17 +173,18 @@ class Outbox:
 
     def take(self, lane: int) -> Message:
         """Take the head of a lane, which now has a sequence and waits for acknowledgement."""
-        message = self.queues[lane].pop(0)
         self.waiting -= 1
-        self._bytes -= len(message.body)
-        return self.register(message)
+        return self._give_sequence(self.queues[lane].pop(0))
 
     def register(self, message: Message) -> Message:
-        """Give a message its sequence, and return it."""
-        message.sequence = self._next_sequence
-        self._next_sequence += 1
-        self.unacknowledged[message.sequence] = message
+        """Give a message that was in no queue its sequence, and return it."""
         self._bytes += len(message.body)
+        return self._give_sequence(message)
+
+    def _give_sequence(self, message: Message) -> Message:
+        message.sequence = sequence = self._next_sequence
+        self._next_sequence = sequence + 1
+        self.unacknowledged[sequence] = message
         if message.fragments > 1:
             self._fragmented += 1
         return message
@@ -179,7 +195,8 @@ class Outbox:
         if self.unacknowledged.pop(message.sequence, None) is None:
             return
         self._bytes -= len(message.body)
-        self._fragmented -= message.fragments > 1
+        if message.fragments > 1:
+            self._fragmented -= 1
         if message.key is not None and self._latest.get(message.key) is message:
             del self._latest[message.key]
 

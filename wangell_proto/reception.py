@@ -59,6 +59,8 @@ class Reception:
 
     def work(self, now: float) -> None:
         """Answer a few of those who wait: when all peers come at once, wakes go in between."""
+        if not self._waiting:
+            return
         for _ in range(min(HANDSHAKES_PER_CALL, len(self._waiting))):
             caller = self._doorman.open(self._waiting.popleft())
             if isinstance(caller, Caller):

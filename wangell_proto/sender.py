@@ -14,7 +14,7 @@ from wangell_proto.wire import FrameType
 __all__ = ["Sender"]
 
 _MESSAGE, _FRAGMENT = int(FrameType.MESSAGE), int(FrameType.FRAGMENT)
-_LANES = tuple(Lane)
+_LANES = _WAKE, _STATE, _ = tuple(Lane)
 # The msgpack header of an array of so many frames.
 _ARRAYS = tuple(bytes((0x90 | count,)) for count in range(FRAMES_MAX + 1))
 
@@ -122,26 +122,35 @@ class Sender:
     def datagrams(self, now: float) -> list[bytes]:
         """Return what is to be sent now."""
         out: list[bytes] = []
-        while self._has_work(now):
-            frames: list[bytes] = []
+        is_full = True
+        while is_full:
+            frames = self._control_frames(now)
             contents: list[Content] = []
-            is_full = self._gather(frames, contents, now)
-            if frames:
-                out.append(self.seal(frames, contents, now))
-            if not is_full:
+            is_full = self._has_contents() and self._gather(frames, contents, now)
+            if not frames:
                 break
+            out.append(self.seal(frames, contents, now))
         self._probes = 0
         return out
 
-    def _has_work(self, now: float) -> bool:
-        """Say whether there may be something to send; mostly there is not."""
-        due_at = self._acks.due_at
-        return (
-            (due_at is not None and due_at <= now)
-            or any(self._pending)
-            or bool(self._control)
-            or (self.is_pulling and (self._outbox.waiting > 0 or self.may_make))
-            or bool(self._waiting)
+    def _control_frames(self, now: float) -> list[bytes]:
+        """Take what waits to be said, and the acknowledgement that is due."""
+        frames: list[bytes] = []
+        if self._control:
+            frames += self._control.values()
+            self._control.clear()
+        acks = self._acks
+        if acks.due_at is not None and acks.due_at <= now:
+            frames.append(acks.frame(now))
+        return frames
+
+    def _has_contents(self) -> bool:
+        """Say whether there may be messages to send; mostly there are none."""
+        wakes, states, bulks = self._pending
+        if wakes or states or bulks:
+            return True
+        return self.is_pulling and (
+            self._outbox.waiting > 0 or self.may_make or bool(self._waiting)
         )
 
     def seal(self, frames: list[bytes], contents: list[Content], now: float) -> bytes:
@@ -151,39 +160,25 @@ class Sender:
         body = _ARRAYS[len(frames)] + b"".join(frames)
         datagram = self._keyring.present.seal(body, session=self._session, number=number)
         if contents:
-            self.flight.on_sent(SentPacket(number, now, len(datagram), tuple(contents)))
+            self.flight.on_sent(SentPacket(number, now, len(datagram), contents))
         return datagram
 
     def _gather(self, frames: list[bytes], contents: list[Content], now: float) -> bool:
         """Fill one datagram; say whether something that may be sent found no room."""
-        if self._control:
-            frames += self._control.values()
-            self._control.clear()
-        acks = self._acks
-        if acks.due_at is not None and acks.due_at <= now:
-            frames.append(acks.frame(now))
         room = BODY_BYTES_MAX - 1 - sum(map(len, frames))
-        # While the receiver's window is full nothing new may go, but what was lost may.
-        pulls = self.is_pulling and self._outbox.has_room
         is_full = False
         for lane in _LANES:
-            if not (self._pending[lane] or (pulls and self._may_pull(lane))):
-                continue
-            if lane is not Lane.WAKE and not self._may_fill():
+            if lane is not _WAKE and not self._may_fill():
                 break
             is_full, room = self._fill(lane, frames, contents, room, now)
-            if is_full:
+            if is_full or not self._has_contents():
                 break
         if contents:
             self._probes -= 1
+            acks = self._acks
             if acks.due_at is not None and len(frames) < FRAMES_MAX and acks.bytes_max <= room:
                 frames.append(acks.frame(now))  # It was waiting for company.
         return is_full
-
-    def _may_pull(self, lane: Lane) -> bool:
-        if self._outbox.queues[lane]:
-            return True
-        return lane is Lane.STATE and (self.may_make or bool(self._waiting))
 
     def _may_fill(self) -> bool:
         return self._probes > 0 or self.flight.congestion.room >= DATAGRAM_BYTES_MAX
@@ -192,10 +187,7 @@ class Sender:
         self, lane: Lane, frames: list[bytes], contents: list[Content], room: int, now: float
     ) -> tuple[bool, int]:
         """Add what one lane has; say whether something was left for want of room, and the room."""
-        while True:
-            content = self._next_content(lane)
-            if content is None:
-                return False, room
+        while (content := self._next_content(lane)) is not None:
             frame = self._frame(content, now)
             if len(frame) > room or len(frames) == FRAMES_MAX:
                 self._pending[lane].insert(0, content)
@@ -203,6 +195,7 @@ class Sender:
             room -= len(frame)
             frames.append(frame)
             contents.append(content)
+        return False, room
 
     def _next_content(self, lane: Lane) -> Content | None:
         pending = self._pending[lane]
@@ -210,9 +203,11 @@ class Sender:
             message, index = pending.pop(0)
             if not message.is_acked(index):
                 return message, index
-        if not self.is_pulling or not self._outbox.has_room:
+        outbox = self._outbox
+        if not self.is_pulling or not (outbox.queues[lane] or lane is _STATE):
             return None
-        following = self._next_message(lane)
+        # While the receiver's window is full nothing new may go, but what was lost may.
+        following = self._next_message(lane, outbox) if outbox.has_room else None
         if following is None:
             return None
         following.carrier = self
@@ -220,14 +215,13 @@ class Sender:
             pending.extend((following, index) for index in range(1, following.fragments))
         return following, 0
 
-    def _next_message(self, lane: Lane) -> Message | None:
-        outbox = self._outbox
-        if lane is Lane.STATE and self._waiting and outbox.may_fragment:
+    def _next_message(self, lane: Lane, outbox: Outbox) -> Message | None:
+        if lane is _STATE and self._waiting and outbox.may_fragment:
             return outbox.register(self._waiting.pop(0))
         queue = outbox.queues[lane]
         if queue:
             return outbox.take(lane) if queue[0].fragments == 1 or outbox.may_fragment else None
-        if lane is not Lane.STATE or not self.may_make or not outbox.may_fragment:
+        if not self.may_make or not outbox.may_fragment:
             return None
         made = self.made()
         if made is None:

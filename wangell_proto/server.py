@@ -41,6 +41,7 @@ from wangell_proto.wire import DatagramType, Farewell, Frame, Header, Kind, pars
 __all__ = ["Server"]
 
 _LANES = tuple(Lane)
+_SUBSCRIBE = int(Kind.SUBSCRIBE)
 _SEALED, _INITIATION = int(DatagramType.SEALED), int(DatagramType.INITIATION)
 
 
@@ -253,14 +254,18 @@ class Server:
             return DropReason.UNKNOWN_SESSION
         if link.address != source:
             return DropReason.WRONG_SOURCE
-        keyring = link.channel.keyring
+        channel = link.channel
+        keyring = channel.keyring
         present = keyring.present
-        reason = link.channel.receive(data, key_id, number, now=now)
+        reason = channel.receive(data, key_id, number, now=now)
         if keyring.present is not present:
             link.on_keys_used(now=now)
         if reason is None and session in self._links:
             # Beside a storm of subscriptions or heartbeats, a wake is answered first.
-            (self._dispatch.mark if link.channel.is_urgent else self._dispatch.defer)(link)
+            if channel.is_urgent:
+                self._dispatch.mark(link)
+            else:
+                self._dispatch.defer(link)
         return reason
 
     def on_hello(self, link: AcceptedLink, *, now: float) -> None:
@@ -326,7 +331,7 @@ class Server:
     def on_message(self, link: AcceptedLink, kind: int, body: bytes, *, now: float) -> None:
         """Take a peer's message."""
         del now
-        if kind != Kind.SUBSCRIBE:
+        if kind != _SUBSCRIBE:
             self._events.append(
                 MessageReceived(peer=PeerName(link.peer.name), body=body, lane=_LANES[kind])
             )

@@ -35,14 +35,24 @@ class SlidingWindow:
         """Say whether `number` lies below the window."""
         return self.highest - number >= self.size
 
+    def take(self, number: int) -> bool:
+        """Mark `number` unless it was seen; say whether it is new."""
+        if self.seen(number):
+            return False
+        self.mark(number)
+        return True
+
     def mark(self, number: int) -> None:
         """Remember `number`, which must not be too old."""
         ahead = number - self.highest
+        if ahead == 1 and not self._missing:
+            self.highest = number  # As nearly all of them.
+            return
         if ahead <= 0:
             self._missing &= ~(1 << -ahead)
             return
         self.highest = number
         if ahead >= self.size:
             self._missing = _mask(self.size) - 1
-        elif self._missing or ahead > 1:
+        else:
             self._missing = (self._missing << ahead | (1 << ahead) - 2) & _mask(self.size)

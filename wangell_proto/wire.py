@@ -20,6 +20,7 @@ from wangell_proto.constants import (
     HEADER_BYTES,
     MAGIC,
     MESSAGE_BYTES_MAX,
+    NUMBER_BITS,
     NUMBER_MAX,
     TAG_BYTES,
     VERSION,
@@ -140,7 +141,11 @@ def _is_number(value: object) -> bool:
 
 
 def _is_ack(frame: Frame) -> bool:
-    if not 4 <= len(frame) <= 2 + 2 * ACK_RANGES_MAX or len(frame) % 2:
+    if len(frame) == 4:  # One range: nothing is missing, as mostly.
+        _, delay, high, low = frame
+        is_shaped = type(delay) is type(high) is type(low) is int
+        return is_shaped and not (delay | high | low) >> NUMBER_BITS and high >= low
+    if not 4 < len(frame) <= 2 + 2 * ACK_RANGES_MAX or len(frame) % 2:
         return False
     above = NUMBER_MAX - 1  # Highest first: each range ends above the next one's start.
     for bound in frame[2:]:
@@ -158,15 +163,9 @@ def _is_message(frame: Frame) -> bool:
     if len(frame) != 5:
         return False
     _, kind, sequence, epoch, body = frame
-    return (
-        type(kind) is int
-        and type(sequence) is int
-        and type(epoch) is int
-        and type(body) is bytes
-        and 0 <= kind < _KINDS
-        and 0 <= sequence < NUMBER_MAX
-        and 0 <= epoch < NUMBER_MAX
-    )
+    is_shaped = type(kind) is type(sequence) is type(epoch) is int and type(body) is bytes
+    # At once for all three: one that is negative or too large has bits where none should be.
+    return is_shaped and not (kind | sequence | epoch) >> NUMBER_BITS and kind < _KINDS
 
 
 def _is_fragment(frame: Frame) -> bool:

@@ -17,7 +17,7 @@ def flight() -> Flight:
 
 def send(flight: Flight, number: int, at: float, kind: Kind = Kind.STATE) -> Message:
     message = Message(kind, b"x")
-    flight.on_sent(SentPacket(number, at, 100, ((message, 0),)))
+    flight.on_sent(SentPacket(number, at, 100, [(message, 0)]))
     return message
 
 

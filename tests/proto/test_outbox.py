@@ -24,8 +24,8 @@ def test_a_message_has_its_sequence_when_it_leaves_and_not_before():
     outbox = outbox_with(first, second)
     assert first.sequence == second.sequence == -1
     assert outbox.take(Lane.STATE) is first
-    assert (first.sequence, second.sequence) == (1, -1)
-    assert list(outbox.unacknowledged) == [1]
+    assert (first.sequence, second.sequence) == (0, -1)
+    assert list(outbox.unacknowledged) == [0]
 
 
 def test_lanes_are_kept_apart():
@@ -110,6 +110,20 @@ def test_bytes_are_bounded_queued_and_under_way_together():
     assert outbox._bytes == 63 * each + 1
 
 
+def test_a_replacement_counts_by_what_it_adds_and_is_refused_where_that_is_too_much():
+    old = message(bytes(1000), replaces="load")
+    each = QUEUED_BYTES_MAX // 64
+    outbox = outbox_with(old, *(message(bytes(each)) for _ in range(63)))
+    left = QUEUED_BYTES_MAX - outbox._bytes
+    with pytest.raises(QueueFullError, match="bytes wait"):
+        outbox.put(message(bytes(1000 + left + 1), replaces="load"))
+    assert not old.is_done
+    assert outbox.queues[Lane.STATE][0] is old
+    outbox.put(message(bytes(1000 + left), replaces="load"))
+    assert old.is_done
+    assert outbox._bytes == QUEUED_BYTES_MAX
+
+
 def test_the_span_stops_at_the_window_of_the_receiver():
     outbox = Outbox()
     for _ in range(DELIVERY_WINDOW):
@@ -118,7 +132,7 @@ def test_the_span_stops_at_the_window_of_the_receiver():
     assert not outbox.has_room
     outbox.forget(outbox.unacknowledged[2])
     assert not outbox.has_room  # It is the oldest that holds the window.
-    outbox.forget(outbox.unacknowledged[1])
+    outbox.forget(outbox.unacknowledged[0])
     assert outbox.has_room
 
 

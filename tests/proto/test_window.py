@@ -27,9 +27,8 @@ def test_it_agrees_with_a_set(size: int, numbers: list[int]):
     window, obvious = SlidingWindow(size), ObviousWindow(size)
     for number in numbers:
         assert window.seen(number) == obvious.seen(number)
-        if not window.seen(number):
-            window.mark(number)
-            obvious.mark(number)
+        assert window.take(number) == (not obvious.seen(number))
+        obvious.mark(number)
         assert window.highest == max(obvious.marked)
         assert window.seen(number)
         assert window.too_old(number) == (number <= window.highest - size)

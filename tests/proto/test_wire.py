@@ -184,6 +184,15 @@ def test_frames_that_no_sender_makes_are_none(frame: list):
     assert parse_body(msgpack.packb([frame])) is None
 
 
+@pytest.mark.parametrize("wrong", [-1, 2**62, 2**63, True, 1.0, "1", None, [1]])
+@pytest.mark.parametrize("frame", [[1, 0, 5, 4], [1, 0, 9, 9, 5, 4], [2, 0, 1, 1, b""]])
+def test_each_number_of_a_frame_is_one(frame: list, wrong: object):
+    assert parse_body(msgpack.packb([frame])) == [frame]
+    for position in range(1, len(frame)):
+        changed = [*frame[:position], wrong, *frame[position + 1 :]]
+        assert parse_body(msgpack.packb([changed])) is None
+
+
 # --- Bodies of control messages ---
 
 
