@@ -1,12 +1,18 @@
 """The inside of a process: reads `[verb, arguments]` from stdin, answers in a line of JSON.
 
-It ends when its stdin does, so that none outlives a benchmark that was killed.
+It ends when its stdin does, and is killed when its parent ends: none outlives a benchmark that was
+killed.
 """
 
 import asyncio
+import ctypes
 import json
+import os
+import signal
 import sys
 from importlib import import_module
+
+PR_SET_PDEATHSIG = 1  # Of Linux.
 
 # Loaded by need: a server of ours must not carry grpcio's modules through its collections.
 ROLES = {
@@ -27,6 +33,18 @@ def role(name: str) -> object:
     return made
 
 
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends. Raises OSError, SystemExit.
+
+    Nobody reads stdin while a verb waits for what never comes, or while the process is stopped.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        sys.exit("its parent has ended")  # Before it was asked for.
+
+
 async def serve(role_of_this: object) -> None:
     """Do what the lines of stdin ask until it ends."""
     lines = asyncio.StreamReader()
@@ -40,4 +58,5 @@ async def serve(role_of_this: object) -> None:
 
 
 if __name__ == "__main__":
+    end_with(parent=int(sys.argv[2]))
     asyncio.run(serve(role(sys.argv[1])))

@@ -37,9 +37,9 @@ class EchoClient(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self, remote_addr=(host, port))
 
-    async def burst(self, count: int) -> list[float]:
+    async def burst(self, count: int, gap_s: float = 0.0) -> list[float]:
         """Return how long each of so many round trips took, in seconds."""
-        return [took for _, took in await self._calls.run(count)]
+        return [took for _, took in await self._calls.run(count, gap_s)]
 
     def connection_made(self, transport: Any) -> None:
         """Keep the way to send."""

@@ -45,14 +45,16 @@ class GrpcClient:
         self._calls = [channel.unary_unary(METHOD) for channel in self._channels]
         await asyncio.gather(*(channel.channel_ready() for channel in self._channels))
 
-    async def burst(self, count: int, links: int = 1) -> list[float]:
+    async def burst(self, count: int, links: int = 1, gap_s: float = 0.0) -> list[float]:
         """Return how long each of so many calls took, in seconds, spread over so many links."""
-        runs = [self._run(index, count // links) for index in range(links)]
+        runs = [self._run(index, count // links, gap_s) for index in range(links)]
         return [took for run in await asyncio.gather(*runs) for took in run]
 
-    async def _run(self, index: int, count: int) -> list[float]:
+    async def _run(self, index: int, count: int, gap_s: float) -> list[float]:
         call, took = self._calls[index], []
         for _ in range(count):
+            if gap_s:
+                await asyncio.sleep(gap_s)
             started_at = time.monotonic()
             await call(self._payload)
             took.append(time.monotonic() - started_at)

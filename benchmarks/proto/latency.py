@@ -9,11 +9,13 @@ from benchmarks.proto.network import SERVER_ADDRESS, Network
 from benchmarks.proto.plan import Plan
 from benchmarks.proto.processes import Child
 from benchmarks.proto.samples import WAKE, Keys
+from benchmarks.proto.stopwatch import split
 from wangell_lab.figures import summarize
 
 __all__ = ["lossless", "lossy"]
 
 LOSS_PERCENT = 10
+IDLE_GAP_S = 0.1
 # Under loss nearly all the time is spent waiting, so several links at once make many figures soon.
 LOSSY_LINKS = 8
 Tick = Callable[[], None]
@@ -56,7 +58,7 @@ def _sides(network: Network) -> Iterator[_Sides]:
 
 
 def lossless(network: Network, plan: Plan, tick: Tick) -> dict[str, Any]:
-    """Return `wake_us`, `echo_us` and `grpc_us`."""
+    """Return `wake_us`, `echo_us` and `grpc_us`: in a row, and in details with pauses between."""
     with _sides(network) as sides:
         clients = {"echo": sides.echo, "wake": sides.wake, "grpc": sides.grpc}
         took: dict[str, list[float]] = {name: [] for name in clients}
@@ -66,7 +68,22 @@ def lossless(network: Network, plan: Plan, tick: Tick) -> dict[str, Any]:
             for name, client in clients.items():
                 took[name] += client.ask("burst", count=plan.block_calls)
             tick()
-    return {f"{name}_us": _p50_p99(times, 1e6) for name, times in took.items()}
+        # A cluster's wakes come one by one: caches are cold by then, and CPUs asleep.
+        idle = {
+            f"{name}_idle_us": _p50_p99(
+                client.ask("burst", count=plan.idle_calls, gap_s=IDLE_GAP_S), 1e6
+            )
+            for name, client in clients.items()
+        }
+        parts = _parts(sides, plan)
+    figures: dict[str, Any] = {f"{name}_us": _p50_p99(times, 1e6) for name, times in took.items()}
+    return {**figures, "details": {**idle, "wake_parts_us": parts}}
+
+
+def _parts(sides: _Sides, plan: Plan) -> dict[str, float]:
+    sides.wake_server.ask("watch")
+    client = sides.wake.ask("watched_burst", count=plan.watched_wakes)
+    return split(client["calls"], client, sides.wake_server.ask("watched"))
 
 
 def lossy(network: Network, plan: Plan, tick: Tick) -> dict[str, Any]:

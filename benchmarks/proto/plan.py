@@ -12,6 +12,10 @@ class Plan:
     blocks: int
     "Each side of a comparison has its turn so often"
     block_calls: int
+    idle_calls: int
+    "Calls of each side with IDLE_GAP_S between them"
+    watched_wakes: int
+    "Wakes whose parts are timed one by one"
     lossy_blocks: int
     lossy_wakes: int
     "Wakes in a block under loss"
@@ -29,6 +33,8 @@ class Plan:
 FULL = Plan(
     blocks=25,
     block_calls=200,
+    idle_calls=80,
+    watched_wakes=2000,
     lossy_blocks=4,
     lossy_wakes=1000,
     lossy_grpc=200,
@@ -43,6 +49,8 @@ FULL = Plan(
 QUICK = Plan(
     blocks=5,
     block_calls=200,
+    idle_calls=10,
+    watched_wakes=400,
     lossy_blocks=2,
     lossy_wakes=400,
     lossy_grpc=80,

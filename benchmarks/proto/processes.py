@@ -45,7 +45,7 @@ class Child:
         self._role = role
         self._errors = errors
         self._popen = namespace.popen(
-            [sys.executable, "-m", "benchmarks.proto.child", role],
+            [sys.executable, "-m", "benchmarks.proto.child", role, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

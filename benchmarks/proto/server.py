@@ -4,9 +4,10 @@ import gc
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.proto.samples import Keys, record
+from benchmarks.proto.stopwatch import Stopwatch
 from wangell_proto import Event, MessageReceived
 from wangell_proto.aio import open_server
 
@@ -54,6 +55,16 @@ class TableServer:
         self._link.serve_table(is_complete=True)
         self._link.raise_epoch(epoch)
         return took_over_at
+
+    async def watch(self) -> None:
+        """Note from now on what the socket does."""
+        self._watch = Stopwatch(self._link._socket)
+        self._link._socket = cast("Any", self._watch)
+
+    async def watched(self) -> dict[str, list[float]]:
+        """Return what the socket did since."""
+        self._link._socket = self._watch.watched
+        return {"read_at": self._watch.read_at, "sent_at": self._watch.sent_at}
 
     async def usage(self) -> dict[str, Any]:
         """Return what it used up to now, and what it did."""

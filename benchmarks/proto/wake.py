@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.proto.closed_loop import ClosedLoop
 from benchmarks.proto.samples import WAKE, Keys
+from benchmarks.proto.stopwatch import Stopwatch
 from benchmarks.proto.tally import Tally
 from wangell_proto import Event, Lane, LinkUp, MessageAcknowledged, TableSynced
 from wangell_proto.aio import ClientLink, open_client
@@ -26,6 +27,14 @@ class _Waker:
             keys.client_config(name, servers), self._on_event
         )
         await self._linked.until(LinkUp, len(servers))
+
+    async def watched(self, count: int) -> dict[str, Any]:
+        """Wake so often with a stopwatch in the socket's place."""
+        watch = Stopwatch(self._link._socket)
+        self._link._socket = cast("Any", watch)
+        calls = await self.calls.run(count)
+        self._link._socket = watch.watched
+        return {"calls": calls, "read_at": watch.read_at, "sent_at": watch.sent_at}
 
     def launch(self) -> None:
         """Send one wake of a stream, whatever became of those before."""
@@ -69,10 +78,14 @@ class WakeClient:
             await waker.start(Keys(**keys), f"{name}-{number}", servers)
             self._wakers.append(waker)
 
-    async def burst(self, count: int, links: int = 1) -> list[float]:
+    async def burst(self, count: int, links: int = 1, gap_s: float = 0.0) -> list[float]:
         """Return how long each of so many wakes took, in seconds, spread over so many links."""
-        runs = [waker.calls.run(count // links) for waker in self._wakers[:links]]
+        runs = [waker.calls.run(count // links, gap_s) for waker in self._wakers[:links]]
         return [took for run in await asyncio.gather(*runs) for _, took in run]
+
+    async def watched_burst(self, count: int) -> dict[str, Any]:
+        """Return of so many wakes when each began, how long it took, and what the socket did."""
+        return await self._wakers[0].watched(count)
 
     async def stream(self, seconds: float, every_s: float) -> list[tuple[float, float]]:
         """Wake for so long; return of each when it was sent and how long it took.

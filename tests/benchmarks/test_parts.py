@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,18 @@ def test_a_closed_loop_never_has_two_calls_at_once():
         assert [at for at, _ in took] == sorted(at for at, _ in took)
         assert most == 1
         assert len(await calls.run(2)) == 2  # Of this run alone.
+
+    asyncio.run(story())
+
+
+def test_a_closed_loop_pauses_between_calls_where_it_is_told_to():
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        calls = ClosedLoop(lambda: loop.call_soon(calls.on_answer))
+        began = [at for at, _ in await calls.run(3, gap_s=0.02)]
+        assert min(later - earlier for earlier, later in pairwise(began)) >= 0.02
+        began = [at for at, _ in await calls.run(3)]
+        assert began[-1] - began[0] < 0.02
 
     asyncio.run(story())
 

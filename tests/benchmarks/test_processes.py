@@ -86,6 +86,58 @@ def test_what_a_killed_run_left_is_removed_by_the_next():
         assert orphan.identity is None
 
 
+# A peer whose server never answers: `start` waits, and the end of stdin goes unread.
+WAITS_FOR_EVER = """
+import sys
+from benchmarks.proto.network import SERVER_ADDRESS, Network
+from benchmarks.proto.processes import Child
+from benchmarks.proto.samples import Keys
+with Network.made() as network, Child.started("crowd", network) as crowd:
+    crowd.ask("reset")
+    servers = [(SERVER_ADDRESS, 9)]
+    crowd.tell("start", keys=Keys.drawn().as_json(), servers=servers, peers=1)
+    print(crowd._popen.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_no_process_outlives_a_benchmark_that_was_killed(is_stopped):
+    run = subprocess.Popen(
+        [sys.executable, "-c", WAITS_FOR_EVER],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        child = int(run.stdout.readline())
+        end = os.pidfd_open(child)
+        if is_stopped:
+            signal.pidfd_send_signal(end, signal.SIGSTOP)
+    finally:
+        run.kill()
+        run.communicate()
+    try:
+        assert wait_for_end(end, timeout_s=10)
+    finally:
+        os.close(end)
+        with Network.made():
+            assert namespaces_of(run.pid) == set()
+
+
+def test_one_whose_parent_has_ended_already_ends_too():
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.proto.child", "echo-server", "1"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "its parent has ended" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
 )
