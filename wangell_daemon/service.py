@@ -219,8 +219,15 @@ class Service:
             return effects + self._release(now_ns=now_ns)
         # A predecessor may have missed the LISTEN, or it came before a late record that made us
         # forget it: ask once, after our own watch has begun.
-        was_heard = bool(self._listened_ns) and now_ns - self._listened_ns <= HEARD_NS_MAX
-        return effects + self._probe(is_once=not self._probes, wanted=before is None or was_heard)
+        wanted = before is None or self._may_have_listened(now_ns)
+        return effects + self._probe(is_once=not self._probes, wanted=wanted)
+
+    def _may_have_listened(self, now_ns: int) -> bool:
+        """Whether what was forgotten may be this activation's; not what came before its SYN."""
+        since_ns = now_ns - HEARD_NS_MAX
+        if self._wake is not None:
+            since_ns = max(since_ns, self._wake.timeline.first_syn_ns)
+        return self._listened_ns >= max(1, since_ns)
 
     def _turned_draining(self) -> list[Effect]:
         hold = [*self.routing.set_mode(Mode.HOLD), *self.routing.end_hand_over()]

