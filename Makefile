@@ -6,7 +6,7 @@ BIN   := .venv/bin
 export no_proxy := *
 export NO_PROXY := *
 
-.PHONY: help demo test setup lint types contracts unit proto kernel e2e bench-proto cluster-setup cluster-up cluster-down clean
+.PHONY: help demo test setup lint types contracts unit proto soak kernel e2e bench-proto cluster-setup cluster-up cluster-down clean
 help: ## Say what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 22
 
@@ -40,6 +40,9 @@ kernel: setup ## BPF in the real kernel, real processes, whole cold starts in ne
 e2e: cluster-setup ## A real two-node Kubernetes: the harness and all that runs on it (first: 10 minutes to build)
 	$(ROOT) $(BIN)/python -m tests.cluster build
 	$(ROOT) $(BIN)/pytest -p tests.cluster.fixtures -o timeout=900 tests/cluster $(wildcard tests/e2e)
+
+soak: setup ## Random histories of the protocol, by seed, for as long as asked (MINUTES=10, SEED=n)
+	$(BIN)/python -m tests.proto.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 bench-proto: setup ## The protocol beside a bare UDP echo and gRPC: out/bench_proto.json, .png
 	$(ROOT) $(BIN)/python -m benchmarks.proto --json out/bench_proto.json --plot out/bench_proto.png

@@ -20,6 +20,7 @@ from wangell_proto.control import (
     parse_subscription,
     parse_welcome,
 )
+from wangell_proto.packing import pack
 from wangell_proto.wire import DatagramType, FrameType, pack_header, parse_body, parse_header
 
 FIELDS = st.tuples(
@@ -191,6 +192,13 @@ def test_each_number_of_a_frame_is_one(frame: list, wrong: object):
     for position in range(1, len(frame)):
         changed = [*frame[:position], wrong, *frame[position + 1 :]]
         assert parse_body(msgpack.packb([changed])) is None
+
+
+@pytest.mark.parametrize("item", [2**64, object(), "\ud800", {1: object()}])
+def test_what_cannot_be_packed_leaves_nothing_behind_in_the_packer(item: object):
+    with pytest.raises((OverflowError, TypeError, UnicodeEncodeError)):
+        pack([1, b"half", item])
+    assert pack([1, 2]) == msgpack.packb([1, 2])
 
 
 # --- Bodies of control messages ---

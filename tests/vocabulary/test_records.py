@@ -83,6 +83,23 @@ def test_an_endpoint_is_not_routed_unless_it_says_so() -> None:
         ({"activation_timeout_s": float("nan")}, r"ServiceRecord\.activation_timeout_s"),
         ({"activation_timeout_s": float("inf")}, r"ServiceRecord\.activation_timeout_s"),
         ({"activation_timeout_s": "60s"}, r"ServiceRecord\.activation_timeout_s"),
+        ({"activation_timeout_s": 0.0}, r"ServiceRecord: activation_timeout_s: over 0 and at most"),
+        ({"activation_timeout_s": 86_401.0}, r"ServiceRecord: activation_timeout_s: over 0"),
+        ({"frontends": []}, r"ServiceRecord: frontends: none"),
+        ({"target_port": 0}, r"ServiceRecord: target_port: 0 is no TCP port"),
+        ({"target_port": 65_536}, r"ServiceRecord: target_port: 65536 is no TCP port"),
+        (
+            {"frontends": [{"address": "10.0.0.256", "port": 80}]},
+            r"ServiceRecord\.frontends\[0\]: frontend: '10\.0\.0\.256' does not appear",
+        ),
+        (
+            {"frontends": [{"address": "10.0.0.1", "port": -1}]},
+            r"ServiceRecord\.frontends\[0\]: frontend: -1 is no TCP port",
+        ),
+        (
+            {"endpoints": [{"address": "node1", "node": "node1", "workload": "x"}]},
+            r"ServiceRecord\.endpoints\[0\]: endpoint: 'node1' does not appear",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(change: dict[str, Any], complaint: str) -> None:

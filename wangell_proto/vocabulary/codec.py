@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 
 import msgpack
 
+from wangell_proto.packing import pack
+
 __all__ = ["VocabularyError", "decode", "encode"]
 
 T = TypeVar("T")
@@ -34,7 +36,7 @@ class VocabularyError(ValueError):
 
 def encode(value: Any) -> bytes:
     """Return `value`, a dataclass of this vocabulary, as a msgpack map."""
-    return typing.cast("bytes", msgpack.packb(_to_plain(value.__class__)(value)))
+    return pack(_to_plain(value.__class__)(value))
 
 
 def decode(shape: type[T], data: bytes) -> T:
