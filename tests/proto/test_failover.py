@@ -303,3 +303,14 @@ def test_a_server_taken_out_and_put_back_in_one_breath_is_linked():
     assert all(link.is_up for link in client.links)
     assert len(client.links) == 2
     assert client_host.of(LinkDown)
+
+
+def test_only_a_wake_that_has_left_goes_to_a_second_server():
+    network = Network()
+    _, _, _, _, client, _ = two_servers(network)
+    before = client.next_deadline()
+    client.send(b"wake", lane=Lane.WAKE, now=network.now)
+    assert client.next_deadline() == before
+    assert client.datagrams_to_send(now=network.now)
+    assert client._copy_at() == network.now + client.timers.second_server_after_s
+    assert client.next_deadline() <= client._copy_at()

@@ -28,7 +28,7 @@ def test_where_too_much_is_lost_alarms_are_counted():
 def test_whole_links_live_through_20_percent_of_loss():
     network = Network(seed=4)
     network.server()
-    hosts = [network.client(f"n{index}")[1] for index in range(1, 11)]
+    hosts = [network.client(f"n{index}")[1] for index in range(1, 6)]
     network.run(0.1)
     network.default = Path(loss=0.2)
     network.run(600)

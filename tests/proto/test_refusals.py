@@ -8,7 +8,7 @@ import pytest
 
 from tests.proto.helpers.network import OTHER_PSK, SERVER, Host, Network
 from tests.proto.helpers.stories import bodies, frames, join, link_of, linked, sealed_by
-from wangell_proto import Client, DropReason, Lane, Server
+from wangell_proto import Client, DropReason, Lane, LinkUp, Server
 from wangell_proto.wire import DatagramType, pack_header
 
 STRANGER = ("10.9.9.9", 99)
@@ -261,3 +261,31 @@ def test_no_mutation_of_what_was_sent_changes_anything(seed: int):
     client.send(b"still here", lane=Lane.WAKE, now=network.now)
     network.run(0.01)
     assert b"still here" in bodies(server_host)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (DatagramType.RETRY, DropReason.BAD_MAC),
+        (DatagramType.RESPONSE, DropReason.BAD_HANDSHAKE),
+    ],
+)
+def test_a_forged_answer_to_a_handshake_leaves_the_true_one_its_effect(
+    kind: DatagramType, reason: DropReason
+):
+    network = Network()
+    network.server()
+    client, client_host = network.client()
+    forged: list[bytes] = []
+
+    def forge(source, _destination, data: bytes) -> bool:
+        if source == SERVER and data[3] == kind:
+            forged.append(data[:-1] + bytes([data[-1] ^ 1]))
+            client.receive_datagram(forged[-1], source=SERVER, now=network.now)
+        return True
+
+    network.watch = forge
+    network.run_until(lambda: client_host.of(LinkUp))
+    assert len(forged) == 1
+    assert client.drops[reason] == 1
+    assert sum(client.drops.values()) == 1

@@ -164,6 +164,8 @@ def test_hostile_bodies_are_none(body: bytes):
         [1, 0, *range(80, 80 - 2 * ACK_RANGES_MAX - 2, -1)],
         [1, -1, 5, 4],
         [2, 9, 1, 1, b""],  # No such kind of message.
+        [2, 0, 1, 1],
+        [2, 0, 1, 1, b"", 0],
         [3, 0, 1, 1, 0, 2, bytes(FRAGMENT_BYTES)],  # A wake in fragments.
         [3, 9, 1, 1, 0, 2, bytes(FRAGMENT_BYTES)],
         [3, 1, 1, 1, 0, 1, b"x"],  # One fragment is none.
