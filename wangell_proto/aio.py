@@ -268,10 +268,16 @@ class ServerLink(_Endpoint):
         }
 
     def send(self, peer: str, body: bytes, *, lane: Lane, replaces: str | None = None) -> MessageId:
-        """Send a message in this very call. Errors as Server.send."""
+        """Send a wake in this very call, the rest with all that this turn of the loop has to say.
+
+        Errors as Server.send.
+        """
         now = self._loop.time()
         message_id = self.core.send(peer, body, lane=lane, replaces=replaces, now=now)
-        self._flush(now)
+        if lane is Lane.WAKE:
+            self._flush(now)
+        else:
+            self._flush_soon()
         return message_id
 
     def admit(self, request: int) -> None:

@@ -220,6 +220,38 @@ def test_a_message_leaves_in_the_call_that_sends_it():
     play(story)
 
 
+def test_what_is_no_wake_leaves_in_one_datagram_with_a_record_and_the_acknowledgement():
+    async def story(stage: Stage) -> None:
+        server, server_log, client, client_log = await stage.linked()
+        sent: list[bytes] = []
+        real = server._socket
+
+        class Watching:
+            def sendto(self, datagram: bytes, address: object) -> int:
+                sent.append(datagram)
+                return real.sendto(datagram, address)
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(real, name)
+
+        def answer(event: Event) -> None:
+            server_log(event)
+            if isinstance(event, MessageReceived):
+                server.send(event.peer, b"started", lane=Lane.STATE)
+                server.set_record("default/a", b"x")
+                assert sent == []
+
+        server._on_event = answer
+        server._socket = Watching()
+        client.send(b"wake", lane=Lane.WAKE)
+        await client_log.until(lambda: client_log.of(MessageReceived))
+        assert len(sent) == 1
+        server._socket = real
+        assert client.records["default/a"] == b"x"
+
+    play(story)
+
+
 def test_an_answer_leaves_in_the_callback_with_the_acknowledgement():
     async def story(stage: Stage) -> None:
         server, server_log, client, client_log = await stage.linked()
