@@ -9,6 +9,8 @@
 #define EVENTS_PAGES 64		/* 256 KiB: every entry of `unanswered` answered at once */
 #define FRAME_BYTES_MAX 2048	/* a SYN with Fast Open data fits an Ethernet frame; power of two for the verifier */
 
+#define HEADERS_BYTES_MAX 94	/* Ethernet 14, IPv4 60 at most, TCP's fixed 20 */
+
 /* A daemon that is gone for good must not black-hole SYNs: hold only while it beats. */
 #define HEARTBEAT_NS_MAX (30ULL * 1000 * 1000 * 1000)
 

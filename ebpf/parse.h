@@ -19,6 +19,15 @@ struct cursor {
 	void *end;
 };
 
+/* A frame on its way in, whichever hook it was seen at. */
+struct packet {
+	struct cursor headers;	/* at the Ethernet header; the end is that of what lies in one piece */
+	void *ctx;	/* struct xdp_md or struct __sk_buff, for the helper that copies the frame */
+	u32 length;	/* of the whole frame */
+	u32 ifindex;
+	u32 rx_queue;
+};
+
 /* What the program asks of a packet. Filled by one parse_ip*() for each family. */
 struct segment {
 	struct flow flow;

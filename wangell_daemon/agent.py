@@ -282,7 +282,7 @@ class Agent:
         self.metrics.replayed(effect.service)
 
     def _refuse(self, effect: Refuse) -> None:
-        self._refuser.refuse(effect.held.syn.frame)
+        self._refuser.refuse(effect.held.syn.frame, ifindex=effect.held.ifindex)
         self.metrics.refused(effect.service)
 
     def _report_wake(self, effect: ReportWake) -> None:

@@ -19,6 +19,7 @@ from wangell_daemon.settings import (
     Workload,
     parse_address,
     parse_duration_s,
+    parse_patterns,
 )
 from wangell_proto import LocalProtocolError
 
@@ -31,8 +32,8 @@ EXAMPLE = """\
 example:
   wangell-daemon run --interface eth0 --controller 10.46.100.3:7946 --key-dir /etc/wangell
 
-SIGTERM ends the daemon and leaves its XDP program attached, so that a restart has no gap; after
-30 s without a daemon the program lets everything pass. `wangell-daemon uninstall` takes it off.
+SIGTERM ends the daemon and leaves its programs attached, so that a restart has no gap; after 30 s
+without a daemon they let everything pass. `wangell-daemon uninstall` takes them off.
 """
 
 
@@ -54,6 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
     run(
         Settings(
             interface=default_interface() if arguments.interface == AUTO else arguments.interface,
+            pod_interfaces=arguments.pod_interfaces,
             node_name=arguments.node_name,
             controllers=tuple(arguments.controller),
             key_dir=arguments.key_dir,
@@ -99,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="serve one interface until SIGTERM"))
-    uninstall = commands.add_parser("uninstall", help="take the XDP program off an interface")
+    uninstall = commands.add_parser(
+        "uninstall", help="take the programs off an interface and off the pods'"
+    )
     uninstall.add_argument("--interface", default=AUTO, metavar="NAME")
     uninstall.set_defaults(command=_uninstall)
     return parser
@@ -112,6 +116,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default=AUTO,
         metavar="NAME",
         help="where callers' packets arrive; default: that of the default route",
+    )
+    add(
+        "--pod-interfaces",
+        default="auto",
+        metavar="NAMES",
+        type=_checked(parse_patterns),
+        help="where calls of this node's own pods arrive: auto (default: each veth whose other end "
+        "is in another network namespace), names with wildcards, such as cali*,tap*, or none. "
+        "Of several daemons on one host, one does it",
     )
     add(
         "--controller",

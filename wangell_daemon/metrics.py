@@ -62,6 +62,12 @@ class Metrics:
             "wangell_link_up", "1 while a controller answers.", registry=self.registry
         )
 
+    def pod_interfaces(self, count: Callable[[], int]) -> None:
+        """At so many interfaces of pods their calls are seen, read at each scrape."""
+        help_text = "Interfaces of this node's pods where their calls are seen."
+        gauge = Gauge("wangell_pod_interfaces", help_text, registry=self.registry)
+        gauge.set_function(count)
+
     def woke(self, service: str) -> None:
         """A wake was reported."""
         self._wakes.labels(*self._labels(service)).inc()

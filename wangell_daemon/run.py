@@ -14,7 +14,15 @@ from prometheus_client import start_http_server
 from wangell_daemon.agent import Agent
 from wangell_daemon.cold_start_log import ColdStartLog
 from wangell_daemon.controllers import Controllers
-from wangell_daemon.datapath import Datapath, Handover, XdpMode, detach, remove_rules
+from wangell_daemon.datapath import (
+    Datapath,
+    Handover,
+    PodInterfaces,
+    XdpMode,
+    detach,
+    detach_pod_interfaces,
+    remove_rules,
+)
 from wangell_daemon.keys import read_key
 from wangell_daemon.lock import only_daemon_of, serves_another
 from wangell_daemon.metrics import Metrics
@@ -46,12 +54,13 @@ def run(settings: Settings) -> None:
 
 
 def uninstall(interface: str) -> bool:
-    """Take the program and the rules off. Returns whether one was attached. Raises DatapathError.
+    """Take the programs and the rules off. Returns whether one was attached. Raises DatapathError.
 
     The caller holds the interface's lock.
     """
     was_attached = detach(interface)
     if not serves_another(interface):
+        was_attached |= detach_pod_interfaces() > 0
         remove_rules()
     return was_attached
 
@@ -61,7 +70,8 @@ async def _serve(settings: Settings, datapath: Datapath) -> bool:
     with contextlib.ExitStack() as leaving:
         agent = _agent(settings, datapath, leaving)
         _serve_metrics(settings, agent, datapath, leaving)
-        _take_over(datapath, agent)
+        pods = _pod_interfaces(settings, agent, datapath, leaving)
+        _take_over(datapath, pods, agent)
         agent.on_synced = _notify_ready
         leaving.callback(agent.link.close)
         following = asyncio.create_task(Controllers(settings, agent.link.use).follow())
@@ -73,7 +83,7 @@ async def _serve(settings: Settings, datapath: Datapath) -> bool:
 
 
 def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack) -> Agent:
-    refuser, cold_starts = Refuser(settings.interface), ColdStartLog(settings.cold_start_log)
+    refuser, cold_starts = Refuser(), ColdStartLog(settings.cold_start_log)
     handover = Handover()
     leaving.callback(handover.close)
     leaving.callback(refuser.close)
@@ -103,7 +113,7 @@ def _serve_metrics(
     settings: Settings, agent: Agent, datapath: Datapath, leaving: contextlib.ExitStack
 ) -> None:
     metrics = agent.metrics
-    metrics.count("xdp_packets", "Packets by why they left the XDP program.", datapath.reasons)
+    metrics.count("xdp_packets", "Packets by why they left XDP or tc.", datapath.reasons)
     metrics.count("datagrams_dropped", "Datagrams not believed, by reason.", agent.link.drops)
     if settings.metrics_address is None:
         return
@@ -115,7 +125,21 @@ def _serve_metrics(
     log.info("metrics at http://%s:%d/metrics", host, port)
 
 
-def _take_over(datapath: Datapath, agent: Agent) -> None:
+def _pod_interfaces(
+    settings: Settings, agent: Agent, datapath: Datapath, leaving: contextlib.ExitStack
+) -> PodInterfaces:
+    pods = PodInterfaces(
+        datapath.call_program_fd,
+        patterns=settings.pod_interfaces,
+        besides=datapath.ifindex,
+        on_failure=lambda: agent.metrics.failed("pod_interface"),
+    )
+    leaving.callback(pods.close)
+    agent.metrics.pod_interfaces(lambda: len(pods))
+    return pods
+
+
+def _take_over(datapath: Datapath, pods: PodInterfaces, agent: Agent) -> None:
     """Read the rings before anything can be in them, attach, then read what a predecessor left."""
     loop = asyncio.get_running_loop()
     for ring in datapath.rings(
@@ -127,6 +151,9 @@ def _take_over(datapath: Datapath, agent: Agent) -> None:
     log.info("%s %s in %s mode", verb, datapath.interface, mode.name.lower())
     if mode is XdpMode.GENERIC:
         log.warning("%s: its driver has no native XDP; generic mode is slower", datapath.interface)
+    pods.attach()
+    pods.follow()
+    log.info("calls of this node's pods: tc ingress of %d interfaces", len(pods))
     datapath.drain_predecessor(agent.held)
 
 

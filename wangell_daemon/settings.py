@@ -5,11 +5,22 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Address", "Readiness", "Settings", "Workload", "parse_address", "parse_duration_s"]
+__all__ = [
+    "Address",
+    "Readiness",
+    "Settings",
+    "Workload",
+    "parse_address",
+    "parse_duration_s",
+    "parse_patterns",
+]
 
 Address = tuple[str, int]
 # A shorter one would do nothing but send probes; a longer one is a mistake.
 DURATION_MIN_S, DURATION_MAX_S = 0.0001, 3600.0
+# Names of interfaces have 15 bytes (IFNAMSIZ); the rest are fnmatch's wildcards.
+_PATTERN = re.compile(r"[^\s,/:]{1,32}")
+NO_PATTERNS = "none"
 _UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -33,6 +44,8 @@ class Settings:
     """All of it."""
 
     interface: str
+    pod_interfaces: tuple[str, ...]
+    "`auto` or patterns of names; empty: calls of this node's pods are not seen"
     node_name: str
     controllers: tuple[Address, ...]
     "Host names are looked up, and looked up again"
@@ -64,3 +77,15 @@ def parse_duration_s(text: str) -> float:
     if not DURATION_MIN_S <= duration_s <= DURATION_MAX_S:
         raise ValueError(f"{text!r}: a duration lies between 100us and 60m")
     return duration_s
+
+
+def parse_patterns(text: str) -> tuple[str, ...]:
+    """Read `auto`, `none` or patterns such as `cali*,tap*`. Raises ValueError."""
+    if text == NO_PATTERNS:
+        return ()
+    patterns = tuple(text.split(","))
+    if not all(_PATTERN.fullmatch(each) for each in patterns):
+        raise ValueError(
+            f"{text[:80]!r} is not auto, none or names of interfaces, such as cali*,tap*"
+        )
+    return patterns

@@ -85,7 +85,7 @@ class Kernel:
     def renew(self) -> None:
         self._do("renew")
 
-    def refuse(self, frame: bytes) -> None:
+    def refuse(self, frame: bytes, *, ifindex: int) -> None:
         self._do("refuse")
 
     def start(self, service: str, **_: object) -> None:

@@ -63,6 +63,7 @@ def test_the_defaults_are_a_listening_daemon_on_the_default_route(
     (settings,) = settings_seen
     assert settings == Settings(
         interface="ens5",
+        pod_interfaces=("auto",),
         node_name="n",
         controllers=(("c", 1),),
         key_dir=Path("/k"),
@@ -81,11 +82,11 @@ def test_everything_may_be_said(settings_seen: list[Settings]) -> None:
         *("--controller", "[fd00::5]:7946", "--node-name", "node1", "--readiness", "both"),
         *("--probe-interval", "500us", "--metrics-address", "127.0.0.1:9100"),
         *("--cold-start-log", "/tmp/log", "--credential-file", "/token"),
-        *("--workload", "cgroup", "--cgroup-root", "/node"),
+        *("--workload", "cgroup", "--cgroup-root", "/node", "--pod-interfaces", "cali*,tap0"),
     ]
     assert cli.main([*RUN, *more]) == 0
     (settings,) = settings_seen
-    assert settings.interface == "eth0"
+    assert (settings.interface, settings.pod_interfaces) == ("eth0", ("cali*", "tap0"))
     assert settings.controllers == (("10.46.100.3", 7946), ("fd00::5", 7946)), "in their order"
     assert settings.readiness is Readiness.BOTH
     assert settings.probe_interval_s == pytest.approx(0.0005)
@@ -110,6 +111,7 @@ def test_the_node_is_named_after_the_host(settings_seen: list[Settings]) -> None
         (["--controller", "10.0.0.1"], "'10.0.0.1' is not HOST:PORT, such as 10.46.100.3:7946"),
         (["--controller", "10.0.0.1:99999"], "is not HOST:PORT"),
         (["--metrics-address", "9100"], "'9100' is not HOST:PORT"),
+        (["--pod-interfaces", "cali*, tap*"], "is not auto, none or names of interfaces"),
         (["--readiness", "never"], "invalid choice: 'never'"),
         (["--workload", "pid"], "invalid choice: 'pid'"),
         (["--turbo"], "unrecognized arguments: --turbo"),

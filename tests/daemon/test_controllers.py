@@ -49,6 +49,7 @@ class Cluster:
     ) -> Controllers:
         settings = Settings(
             interface="eth0",
+            pod_interfaces=(),
             node_name=node_name,
             controllers=named,
             key_dir=self.directory,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wangell_daemon.settings import parse_address, parse_duration_s
+from wangell_daemon.settings import parse_address, parse_duration_s, parse_patterns
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,22 @@ def test_any_text_is_a_duration_or_the_one_error(text: str) -> None:
         assert 0 < parse_duration_s(text) <= 3600
     except ValueError:
         return
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("auto", ("auto",)),
+        ("none", ()),
+        ("cali*", ("cali*",)),
+        ("auto,tap[0-9]*,vnet?", ("auto", "tap[0-9]*", "vnet?")),
+    ],
+)
+def test_interfaces_of_pods_are_named_by_patterns(text: str, patterns: tuple[str, ...]) -> None:
+    assert parse_patterns(text) == patterns
+
+
+@pytest.mark.parametrize("text", ["", ",", "a,", ",a", "a b", "a, b", "a/b", "a:b", "x" * 33])
+def test_what_can_be_no_interfaces_name_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not auto, none or names .*, such as cali\*,tap\*"):
+        parse_patterns(text)

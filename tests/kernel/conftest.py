@@ -1,26 +1,45 @@
 """The compiled programs, loaded once; packets are run through them without an interface."""
 
 import ctypes
+import enum
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from wangell_daemon.datapath.compiler import compile_program, load_xdp
+from wangell_daemon.datapath.compiler import compile_program, load_tc, load_xdp
 from wangell_daemon.datapath.datapath import names_of
 from wangell_daemon.datapath.injection import _TestRun
 from wangell_daemon.datapath.rings import Ring
 from wangell_daemon.datapath.syscalls import bpf
 
-XDP_DROP, XDP_PASS = 1, 2
+
+class Verdict(enum.Enum):
+    """What becomes of a packet, at either hook."""
+
+    DROP = enum.auto()
+    PASS = enum.auto()
+
+
+DROP, PASS = Verdict.DROP, Verdict.PASS
+# XDP_DROP, XDP_PASS; TC_ACT_SHOT, and TC_ACT_UNSPEC, after which the next filter is asked.
+VERDICTS = {"xdp": {1: DROP, 2: PASS}, "tc": {2: DROP, 0xFFFFFFFF: PASS}}
+# Where a test run's packet comes from: loopback.
+IFINDEX = 1
 
 
 class Program:
-    """wake.bpf.c in the kernel. `run` gives a packet's verdict; maps are BCC's."""
+    """wake.bpf.c in the kernel, at one of its hooks. `run` gives a verdict; maps are BCC's."""
 
-    def __init__(self) -> None:
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
         self.bpf: Any = compile_program("wake.bpf.c")
-        self.fd = load_xdp(self.bpf, "wangell_wake").fd
+        if hook == "xdp":
+            self.fd = load_xdp(self.bpf, "wangell_wake").fd
+        else:
+            self.fd = load_tc(self.bpf, "wangell_call").fd
+        # The kernel makes no shorter IP packet for a classifier's test run.
+        self.frame_bytes_min = 14 if hook == "xdp" else 34
         self.reason_names = names_of("reason")
         self.held: list[bytes] = []
         self.answered: list[bytes] = []
@@ -29,8 +48,8 @@ class Program:
             Ring(self.bpf[b"answers"].map_fd, self.answered.append),
         ]
 
-    def run(self, frame: bytes, *, repeat: int = 1) -> int:
-        """Return the XDP action for a frame."""
+    def run(self, frame: bytes, *, repeat: int = 1) -> Verdict:
+        """Return what becomes of a frame."""
         data = ctypes.create_string_buffer(frame, len(frame))
         call = _TestRun(
             prog_fd=self.fd,
@@ -41,7 +60,7 @@ class Program:
         bpf(10, call)
         for ring in self.rings:
             ring.consume()
-        return int(call.retval)
+        return VERDICTS[self.hook][call.retval]
 
     def reasons(self) -> dict[str, int]:
         """How many packets have left for each reason that has any."""
@@ -66,14 +85,14 @@ class Program:
         self.answered.clear()
 
 
-@pytest.fixture(scope="session")
-def _loaded() -> Program:
-    return Program()
+@pytest.fixture(scope="session", params=["xdp", "tc"])
+def _loaded(request: pytest.FixtureRequest) -> Program:
+    return Program(request.param)
 
 
 @pytest.fixture
 def program(_loaded: Program) -> Iterator[Program]:
-    """The program with empty maps and zero counters."""
+    """The program at each hook in turn, with empty maps and zero counters."""
     _loaded.reset()
     yield _loaded
     _loaded.reset()

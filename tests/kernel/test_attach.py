@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.kernel.events import Events
 from tests.kernel.namespaces import Namespace, cable
 from wangell_daemon.datapath import Datapath, DatapathError, ForeignProgramError, XdpMode, detach
 from wangell_daemon.datapath.compiler import compile_program, load_xdp
@@ -74,27 +75,6 @@ def attached(place: Place, interface: str = "eth0") -> int | None:
     """The id of our program there."""
     found = place.at_node(lambda: attached_program(interface))
     return found.program_id if found else None
-
-
-class Events:
-    """What came out of a datapath's ring buffers."""
-
-    def __init__(self, datapath: Datapath) -> None:
-        self.held: list[bytes] = []
-        self.answered: list[bytes] = []
-        self._rings = datapath.rings(
-            on_held=self.held.append,
-            on_answered=self.answered.append,
-            on_listen=lambda _: None,
-        )
-
-    def until(self, condition: Callable[[], object]) -> None:
-        """Read until it holds: the other end's packets cross a softirq first."""
-        until = time.monotonic() + 5
-        while not condition():
-            assert time.monotonic() < until, "it did not come"
-            for ring in self._rings:
-                ring.consume()
 
 
 # Attaching.

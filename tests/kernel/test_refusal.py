@@ -49,11 +49,11 @@ def capture(node: Namespace) -> socket.socket:
 
 def test_a_refused_caller_gets_connection_refused(ends: tuple[Namespace, Namespace]) -> None:
     node, client = ends
-    refuser = node.run(lambda: Refuser("eth0"))
+    refuser, ifindex = node.run(lambda: (Refuser(), socket.if_nametoindex("eth0")))
     with capture(node) as packets, client.run(socket.socket) as caller:
         caller.setblocking(False)
         assert caller.connect_ex((NODE, PORT)) == errno.EINPROGRESS
-        refuser.refuse(packets.recv(2048))
+        refuser.refuse(packets.recv(2048), ifindex=ifindex)
         _, writable, _ = select.select([], [caller], [], 5)
         assert writable == [caller]
         assert caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
@@ -62,7 +62,7 @@ def test_a_refused_caller_gets_connection_refused(ends: tuple[Namespace, Namespa
 
 def test_only_the_one_that_is_refused_is_told(ends: tuple[Namespace, Namespace]) -> None:
     node, client = ends
-    refuser = node.run(lambda: Refuser("eth0"))
+    refuser, ifindex = node.run(lambda: (Refuser(), socket.if_nametoindex("eth0")))
     callers = [client.run(socket.socket) for _ in range(2)]
     with capture(node) as packets:
         frames = {}
@@ -72,7 +72,7 @@ def test_only_the_one_that_is_refused_is_told(ends: tuple[Namespace, Namespace])
             frame = packets.recv(2048)
             frames[struct.unpack_from("!H", frame, 34)[0]] = frame
         second = callers[1]
-        refuser.refuse(frames[second.getsockname()[1]])
+        refuser.refuse(frames[second.getsockname()[1]], ifindex=ifindex)
         _, writable, _ = select.select([], callers, [], 5)
         assert writable == [second]
     for caller in callers:
@@ -80,6 +80,10 @@ def test_only_the_one_that_is_refused_is_told(ends: tuple[Namespace, Namespace])
     refuser.close()
 
 
-def test_an_interface_that_is_not_there_is_an_os_error() -> None:
+def test_a_caller_whose_interface_has_gone_is_an_os_error(
+    ends: tuple[Namespace, Namespace],
+) -> None:
+    refuser = ends[0].run(Refuser)
     with pytest.raises(OSError, match="No such device"):
-        Refuser("wt-missing")
+        refuser.refuse(bytes(54), ifindex=9999)
+    refuser.close()

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.daemon.packets import ACK, FIN, RST, SYN, Segment
-from tests.kernel.conftest import XDP_DROP, XDP_PASS, Program
+from tests.kernel.conftest import DROP, PASS, Program
 from wangell_daemon.effects import Mode
 from wangell_daemon.packets import frontend_key
 
@@ -22,7 +22,7 @@ def cold(program: Program) -> Program:
 
 @pytest.mark.parametrize("extra", [RST, FIN, RST | FIN, RST | ACK, FIN | ACK, ACK])
 def test_a_syn_that_linux_would_not_answer_is_not_held(cold: Program, extra: int) -> None:
-    assert cold.run(Segment(flags=SYN | extra).raw) == XDP_PASS
+    assert cold.run(Segment(flags=SYN | extra).raw) == PASS
     assert cold.held == []
     assert cold.reasons() == {"passed": 1}
 
@@ -30,11 +30,11 @@ def test_a_syn_that_linux_would_not_answer_is_not_held(cold: Program, extra: int
 @pytest.mark.parametrize("extra", [0, PSH, URG, ECE | CWR])
 def test_a_syn_that_linux_answers_is_held_whatever_else_it_says(cold: Program, extra: int) -> None:
     # ECE and CWR ask for explicit congestion notification; every second client does.
-    assert cold.run(Segment(flags=SYN | extra).raw) == XDP_DROP
+    assert cold.run(Segment(flags=SYN | extra).raw) == DROP
     assert len(cold.held) == 1
 
 
 @pytest.mark.parametrize("flags", [0, FIN | PSH | URG, FIN, RST, 0xFF])
 def test_the_scanners_other_favourites_pass(cold: Program, flags: int) -> None:
-    assert cold.run(Segment(flags=flags).raw) == XDP_PASS
+    assert cold.run(Segment(flags=flags).raw) == PASS
     assert cold.held == []

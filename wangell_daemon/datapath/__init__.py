@@ -1,4 +1,4 @@
-"""The one door to the kernel: BCC, BPF system calls, XDP attachment, netlink's socket diagnosis.
+"""The one door to the kernel: BCC, BPF system calls, XDP, tc, nfnetlink, socket diagnosis.
 
 What belongs here: loading and attaching the programs of ebpf/, reading and writing their maps,
 their ring buffers, injecting frames. What never does: deciding which SYN is held or replayed.
@@ -8,6 +8,7 @@ from wangell_daemon.datapath.datapath import Datapath
 from wangell_daemon.datapath.errors import DatapathError, ForeignProgramError
 from wangell_daemon.datapath.handover import Handover, remove_rules
 from wangell_daemon.datapath.interface import XdpMode, default_interface, detach
+from wangell_daemon.datapath.pod_interfaces import PodInterfaces, detach_pod_interfaces
 from wangell_daemon.datapath.sockdiag import Listener
 from wangell_daemon.datapath.syscalls import source_address_in
 
@@ -17,9 +18,11 @@ __all__ = [
     "ForeignProgramError",
     "Handover",
     "Listener",
+    "PodInterfaces",
     "XdpMode",
     "default_interface",
     "detach",
+    "detach_pod_interfaces",
     "remove_rules",
     "source_address_in",
 ]

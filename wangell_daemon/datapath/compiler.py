@@ -10,7 +10,7 @@ from typing import Any
 from wangell_daemon.datapath.errors import DatapathError
 from wangell_daemon.datapath.headers import EBPF, build_header_tree
 
-__all__ = ["compile_program", "load_xdp", "quietly"]
+__all__ = ["compile_program", "load_tc", "load_xdp", "quietly"]
 
 TRACEFS = Path("/sys/kernel/tracing")
 
@@ -33,6 +33,11 @@ def compile_program(name: str) -> Any:
 def load_xdp(bpf: Any, function: str) -> Any:
     """Load one XDP function; its `fd` is the program's. Raises DatapathError with the log."""
     return quietly(f"loading {function}", lambda _: bpf.load_func(function.encode(), bpf.XDP))
+
+
+def load_tc(bpf: Any, function: str) -> Any:
+    """Load one tc function, a direct-action classifier. Raises DatapathError with the log."""
+    return quietly(f"loading {function}", lambda _: bpf.load_func(function.encode(), bpf.SCHED_CLS))
 
 
 def _bcc() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from wangell_daemon.datapath import interface as attachment
 from wangell_daemon.datapath.activity import ActivityMemory
-from wangell_daemon.datapath.compiler import compile_program, load_xdp
+from wangell_daemon.datapath.compiler import compile_program, load_tc, load_xdp
 from wangell_daemon.datapath.headers import EBPF
 from wangell_daemon.datapath.injection import Injector
 from wangell_daemon.datapath.interface import XdpMode
@@ -24,6 +24,8 @@ OnEvent = Callable[[bytes], None]
 class Datapath:
     """The hold program on one interface, and the LISTEN watch of the whole machine.
 
+    `call_program_fd` is the same program for tc, with the same maps: for `PodInterfaces`.
+
     Open it, fill the maps, then `attach`. Closing unloads what is not attached: an attached program
     stays, with its maps, for a successor to take over.
     """
@@ -36,6 +38,7 @@ class Datapath:
         self._listen = compile_program("listen.bpf.c")
         self._wake = compile_program("wake.bpf.c")
         self._hold_program = load_xdp(self._wake, "wangell_wake")
+        self.call_program_fd: int = load_tc(self._wake, "wangell_call").fd
         self._injector = Injector(load_xdp(self._wake, "wangell_pass").fd)
         self._services: Any = self._wake[b"services"]
         self._activity = ActivityMemory(self._wake[b"activity"].map_fd)

@@ -1,0 +1,215 @@
+"""Interfaces and their tc filters, by rtnetlink: messages packed by hand, as nfnetlink's are.
+
+pyroute2 takes some ms of Python for each request, and a node asks for some with every pod that
+starts, often in the middle of a wake.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = [
+    "Link",
+    "LinkWatch",
+    "Rtnetlink",
+    "add_clsact",
+    "delete_clsact",
+    "delete_filter",
+    "put_filter",
+]
+
+_NETLINK_ROUTE = 0
+_GROUP_LINK = 1  # RTMGRP_LINK
+_ERROR, _DONE = 2, 3
+_REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+_NEW_LINK, _DELETE_LINK, _GET_LINK = 16, 17, 18
+_NEW_QDISC, _DELETE_QDISC = 36, 37
+_NEW_FILTER, _DELETE_FILTER, _GET_FILTER = 44, 45, 46
+
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
+_TC = struct.Struct("=BxxxiIII")  # struct tcmsg
+_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr
+_RCVBUF_FORCE = 33  # asm-generic/socket.h
+_REPLY_BYTES = 1 << 16
+# The kernel tells some ten times of each pod that starts, 1.5 KiB each: a hundred at once.
+_WATCH_BYTES = 2 << 20
+
+# include/uapi/linux/if_link.h, rtnetlink.h, pkt_sched.h, pkt_cls.h
+_IFNAME, _LINKINFO, _INFO_KIND, _LINK_NETNSID = 3, 18, 1, 37
+_TCA_KIND, _TCA_OPTIONS = 1, 2
+_BPF_FD, _BPF_NAME, _BPF_FLAGS, _DIRECT_ACTION = 6, 7, 8, 1
+_CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
+INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+_ETH_P_ALL = 0x0003
+
+# First: a network's own filter (Calico, Cilium: 1, too) may end the walk with TC_ACT_OK. Those
+# of one priority are told apart by handle, the newest first; no other has this one ("Wang").
+_PRIORITY, _HANDLE = 1, 0x57616E67
+_FILTER_INFO = _PRIORITY << 16 | socket.htons(_ETH_P_ALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """An interface, as the kernel tells of it."""
+
+    index: int
+    name: str
+    kind: str
+    "Such as veth or tun; empty for a card"
+    has_peer_elsewhere: bool
+    "Its other end is in another network namespace"
+    is_gone: bool = False
+
+
+class Rtnetlink:
+    """A socket for requests in the network namespace where it is made."""
+
+    def __init__(self) -> None:
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE)
+        self._netlink.bind((0, 0))
+
+    def request(self, message: bytes) -> None:
+        """Do it. Raises OSError with the kernel's errno."""
+        self._netlink.send(message)
+        for kind, body in self._replies():
+            number = -struct.unpack_from("=i", body)[0] if kind == _ERROR else 0
+            if number:
+                raise OSError(number, os.strerror(number))
+            return
+
+    def links(self) -> list[Link]:
+        """All interfaces. Raises OSError."""
+        found = self._dump(_message(_GET_LINK, _LINK.pack(0, 0, 0, 0, 0), flags=_DUMP))
+        return [link for kind, body in found if (link := _parse_link(kind, body)) is not None]
+
+    def has_filters(self, ifindex: int) -> bool:
+        """Whether anybody has a filter at the interface's clsact. Raises OSError."""
+        asked = (
+            _message(_GET_FILTER, _TC.pack(0, ifindex, 0, parent, 0), flags=_DUMP)
+            for parent in (INGRESS, EGRESS)
+        )
+        return any(self._dump(each) for each in asked)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
+
+    def _dump(self, message: bytes) -> list[tuple[int, bytes]]:
+        self._netlink.send(message)
+        found = []
+        for kind, body in self._replies():
+            if kind == _DONE:
+                break
+            if kind == _ERROR:
+                number = -struct.unpack_from("=i", body)[0]
+                raise OSError(number, os.strerror(number))
+            found.append((kind, body))
+        return found
+
+    def _replies(self) -> Iterator[tuple[int, bytes]]:
+        while True:
+            yield from _split(self._netlink.recv(_REPLY_BYTES))
+
+
+class LinkWatch:
+    """Tells of every change of an interface of the network namespace where it is made."""
+
+    def __init__(self) -> None:
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE)
+        # FORCE, for which CAP_NET_ADMIN is enough, goes beyond net.core.rmem_max.
+        self._netlink.setsockopt(socket.SOL_SOCKET, _RCVBUF_FORCE, _WATCH_BYTES)
+        self._netlink.bind((0, _GROUP_LINK))
+
+    def fileno(self) -> int:
+        """Readable when something has changed."""
+        return self._netlink.fileno()
+
+    def changes(self) -> list[Link]:
+        """Wait for the next. Raises OSError; ENOBUFS where some were lost: list anew."""
+        told = _split(self._netlink.recv(_REPLY_BYTES))
+        return [link for kind, body in told if (link := _parse_link(kind, body)) is not None]
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
+
+
+def add_clsact(ifindex: int) -> bytes:
+    """The message that gives the interface the place for filters. EEXIST where there is one."""
+    body = _TC.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0) + _attribute(_TCA_KIND, b"clsact\0")
+    return _message(_NEW_QDISC, body, flags=_ACK | _CREATE | _EXCLUSIVE)
+
+
+def delete_clsact(ifindex: int) -> bytes:
+    """The message that takes it away, with all filters."""
+    body = _TC.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0)
+    return _message(_DELETE_QDISC, body, flags=_ACK)
+
+
+def put_filter(ifindex: int, program_fd: int, name: str) -> bytes:
+    """The message that runs the program on what comes in, in one step in place of an older one."""
+    options = _attribute(_BPF_FD, struct.pack("=I", program_fd))
+    options += _attribute(_BPF_NAME, name.encode() + b"\0")
+    options += _attribute(_BPF_FLAGS, struct.pack("=I", _DIRECT_ACTION))
+    body = _TC.pack(0, ifindex, _HANDLE, INGRESS, _FILTER_INFO) + _attribute(_TCA_KIND, b"bpf\0")
+    return _message(_NEW_FILTER, body + _attribute(_TCA_OPTIONS, options), flags=_ACK | _CREATE)
+
+
+def delete_filter(ifindex: int) -> bytes:
+    """The message that deletes it. ENOENT or EINVAL where it is not there."""
+    body = _TC.pack(0, ifindex, _HANDLE, INGRESS, _FILTER_INFO) + _attribute(_TCA_KIND, b"bpf\0")
+    return _message(_DELETE_FILTER, body, flags=_ACK)
+
+
+def _parse_link(kind: int, body: bytes) -> Link | None:
+    """Read RTM_NEWLINK and RTM_DELLINK; None for a bridge's word that a port has joined or left."""
+    family, _type, index, _flags, _change = _LINK.unpack_from(body)
+    if kind not in (_NEW_LINK, _DELETE_LINK) or family != socket.AF_UNSPEC:
+        return None
+    attributes = _attributes(body[_LINK.size :])
+    about = _attributes(attributes.get(_LINKINFO, b""))
+    return Link(
+        index=index,
+        name=_text(attributes.get(_IFNAME, b"")),
+        kind=_text(about.get(_INFO_KIND, b"")),
+        has_peer_elsewhere=_LINK_NETNSID in attributes,
+        is_gone=kind == _DELETE_LINK,
+    )
+
+
+def _split(reply: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each message's type and body."""
+    at = 0
+    while at < len(reply):
+        length, kind, *_rest = _HEADER.unpack_from(reply, at)
+        yield kind, reply[at + _HEADER.size : at + length]
+        at += _aligned(length)
+
+
+def _attributes(body: bytes) -> dict[int, bytes]:
+    found, at = {}, 0
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        found[kind & 0x3FFF] = body[at + _ATTRIBUTE.size : at + length]
+        at += max(_ATTRIBUTE.size, _aligned(length))
+    return found
+
+
+def _message(kind: int, body: bytes, *, flags: int) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, 1, 0) + body
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind)
+    return (head + value).ljust(_aligned(_ATTRIBUTE.size + len(value)), b"\0")
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
