@@ -27,6 +27,7 @@ __all__ = [
     "StopProbe",
     "Unwatch",
     "Watch",
+    "refusals",
 ]
 
 
@@ -205,3 +206,9 @@ Effect = (
     | StopProbe
     | EndColdStart
 )
+
+
+def refusals(service: str, refused: list[HeldSyn]) -> list[Effect]:
+    """What is to be done for held SYNs that are answered with RST."""
+    effects: list[Effect] = [Unwatch(held.syn.flow) for held in refused if held.is_watched]
+    return effects + [Refuse(service, held) for held in refused]

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from wangell_daemon.deadlines import Deadlines
 from wangell_daemon.effects import Effect, ForgetFrontends, ForgetReplica, GiveUp
+from wangell_daemon.frontends import keys_of
 from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
-from wangell_daemon.packets import frontend_key, frontend_of
+from wangell_daemon.packets import frontend_of, frontend_text
 from wangell_daemon.service import Service
 from wangell_daemon.slots import SLOTS_MAX, Slots
-from wangell_proto.vocabulary import Frontend, Phase, ServiceRecord, Started
+from wangell_proto.vocabulary import Phase, ServiceRecord, Started
 
 __all__ = ["Listens", "Node", "RecordRefusedError"]
 
@@ -44,13 +45,20 @@ class Node:
     """The services of one node, by name, by frontend and by replica.
 
     `adopted` maps the frontends that a predecessor left in the kernel to their slots: they keep
-    their verdicts until the table says what they are.
+    their verdicts until the table says what they are. `own_addresses` are the node's, where callers
+    find node ports.
     """
 
     def __init__(
-        self, name: str, *, probes: bool = False, adopted: Mapping[bytes, int] | None = None
+        self,
+        name: str,
+        *,
+        probes: bool = False,
+        adopted: Mapping[bytes, int] | None = None,
+        own_addresses: tuple[str, ...] = (),
     ) -> None:
         self._name = name
+        self._own_addresses = own_addresses
         self._probes = probes
         self._services: dict[str, Service] = {}
         self._by_frontend: dict[bytes, Service] = {}
@@ -189,7 +197,7 @@ class Node:
         keys = self._checked_frontends(name, record)
         service = self._services.get(name) or self._add(name, keys, record)
         effects = self._take_from_others(service, keys) + self._reindex(service, keys, record)
-        effects += self._after(service, service.update(record, now_ns=now_ns))
+        effects += self._after(service, service.update(record, keys, now_ns=now_ns))
         for replica in self._own_replicas(record):
             if replica in self._heard:
                 effects += self._tell(service, self._heard.pop(replica), now_ns=now_ns)
@@ -199,21 +207,23 @@ class Node:
         return effects
 
     def _checked_frontends(self, name: str, record: ServiceRecord) -> tuple[bytes, ...]:
-        keys = tuple(frontend_key(each.address, each.port) for each in record.frontends)
-        for key, frontend in zip(keys, record.frontends, strict=True):
+        keys = self._keys_of(record)
+        for key in keys:
             owner = self._by_frontend.get(key)
-            if owner is not None and owner.name != name and not self._gives_up(owner, frontend):
+            if owner is not None and owner.name != name and not self._gives_up(owner, key):
                 self._refused[name] = record
-                where = f"{frontend.address}:{frontend.port}"
                 raise RecordRefusedError(
-                    f"{where} belongs to {owner.name}; applied when it is free"
+                    f"{frontend_text(key)} belongs to {owner.name}; applied when it is free"
                 )
         return keys
 
-    def _gives_up(self, owner: Service, frontend: Frontend) -> bool:
+    def _keys_of(self, record: ServiceRecord) -> tuple[bytes, ...]:
+        return keys_of(record.frontends, own_addresses=self._own_addresses)
+
+    def _gives_up(self, owner: Service, key: bytes) -> bool:
         """Two services may swap addresses: the first one's record is refused, not the second's."""
         newest = self._refused.get(owner.name)
-        return newest is not None and frontend not in newest.frontends
+        return newest is not None and key not in self._keys_of(newest)
 
     def _take_from_others(self, service: Service | None, keys: tuple[bytes, ...]) -> list[Effect]:
         effects: list[Effect] = []

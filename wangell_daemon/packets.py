@@ -18,6 +18,7 @@ __all__ = [
     "destination_of",
     "frontend_key",
     "frontend_of",
+    "frontend_text",
     "parse_syn",
     "reset_for",
     "syn_segment",
@@ -121,6 +122,11 @@ def frontend_key(address: str, port: int) -> bytes:
 def frontend_of(flow: bytes) -> bytes:
     """Return the struct frontend that a struct flow goes to."""
     return flow[16:32] + flow[34:36] + b"\0\0"
+
+
+def frontend_text(frontend: bytes) -> str:
+    """Return `address:port` of a struct frontend, for people."""
+    return f"{_text(frontend[:16])}:{int.from_bytes(frontend[16:18], 'big')}"
 
 
 def destination_of(flow: bytes) -> tuple[str, int]:

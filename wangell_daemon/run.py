@@ -92,6 +92,7 @@ def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack
         settings.node_name,
         probes=settings.readiness is not Readiness.LISTEN,
         adopted=datapath.adopt(),
+        own_addresses=datapath.addresses,
     )
     agent = Agent(
         node=node,

@@ -17,18 +17,18 @@ from wangell_daemon.effects import (
     Inject,
     Mode,
     Probe,
-    Refuse,
     ReportListening,
     ReportWake,
     StopProbe,
     Unwatch,
     Watch,
+    refusals,
 )
 from wangell_daemon.held import HeldSyn, HeldSyns, Tally
-from wangell_daemon.packets import destination_of, frontend_key
+from wangell_daemon.packets import destination_of
 from wangell_daemon.routing import Routing
 from wangell_daemon.timeline import Timeline
-from wangell_daemon.wake import Wake
+from wangell_daemon.wake import Wake, is_later
 from wangell_proto import vocabulary
 from wangell_proto.vocabulary import Endpoint, Phase, ServiceRecord, Started
 
@@ -72,11 +72,13 @@ class Service:
 
     # What the controller says.
 
-    def update(self, record: ServiceRecord, *, now_ns: int) -> list[Effect]:
-        """Take a new record. Its frontends have been checked."""
+    def update(
+        self, record: ServiceRecord, frontends: tuple[bytes, ...], *, now_ns: int
+    ) -> list[Effect]:
+        """Take a new record; `frontends` are its own, as this node has them, and checked."""
         before, self.record = self.record, record
-        effects = self._move(record)
-        if record.phase in (Phase.COLD, Phase.DRAINING) or _is_later(record, before):
+        effects = self._move(frontends)
+        if record.phase in (Phase.COLD, Phase.DRAINING) or is_later(record, before):
             self._recall()
         match record.phase:
             case Phase.COLD:
@@ -96,7 +98,7 @@ class Service:
         """Another service has the address now; our own record that says so waits for another's."""
         remaining = tuple(each for each in self.routing.frontends if each != frontend)
         effects = self.routing.move(remaining)
-        return effects + _refusals(self.name, self.held.take_not_to(remaining))
+        return effects + refusals(self.name, self.held.take_not_to(remaining))
 
     def started(self, report: Started, *, rtt_ns: int | None) -> list[Effect]:
         """The controller says when it started the replica."""
@@ -187,15 +189,13 @@ class Service:
 
     # The record's phases.
 
-    def _move(self, record: ServiceRecord) -> list[Effect]:
+    def _move(self, frontends: tuple[bytes, ...]) -> list[Effect]:
         """Callers of an address that is no longer the service's are not sent on: refused."""
         before = self.routing.frontends
-        effects = self.routing.move(
-            tuple(frontend_key(each.address, each.port) for each in record.frontends)
-        )
+        effects = self.routing.move(frontends)
         if before in ((), self.routing.frontends):
             return effects
-        return effects + _refusals(self.name, self.held.take_not_to(self.routing.frontends))
+        return effects + refusals(self.name, self.held.take_not_to(self.routing.frontends))
 
     def _turned_cold(self, before: ServiceRecord | None) -> list[Effect]:
         effects = [*self.routing.set_mode(Mode.HOLD), *self.routing.end_hand_over()]
@@ -365,10 +365,10 @@ class Service:
         if not self._is_released:
             return self._refuse_all("timeout")
         expired = self.held.take_waiting_since(now_ns - self._activation_timeout_ns())
-        return _refusals(self.name, expired)
+        return refusals(self.name, expired)
 
     def _refuse_all(self, outcome: str) -> list[Effect]:
-        refused = _refusals(self.name, self.held.clear())
+        refused = refusals(self.name, self.held.clear())
         return [*refused, StopProbe(self.name), *self._end(outcome)]
 
     def _give_up(self, gone: list[HeldSyn]) -> list[Effect]:
@@ -397,15 +397,3 @@ class Service:
         if self.record is None:
             return 0
         return self.record.activation + (self._is_released and self.record.phase is Phase.COLD)
-
-
-def _refusals(service: str, refused: list[HeldSyn]) -> list[Effect]:
-    effects: list[Effect] = [Unwatch(held.syn.flow) for held in refused if held.is_watched]
-    return effects + [Refuse(service, held) for held in refused]
-
-
-def _is_later(record: ServiceRecord, before: ServiceRecord | None) -> bool:
-    """Whether the service has been at zero in between: the table skips what is out of date."""
-    if before is None:
-        return False
-    return record.activation > before.activation + (before.phase is Phase.COLD)

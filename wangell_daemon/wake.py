@@ -1,8 +1,9 @@
 """A wake under way: from the first held SYN to the first client's ACK."""
 
 from wangell_daemon.timeline import Timeline
+from wangell_proto.vocabulary import Phase, ServiceRecord
 
-__all__ = ["STARTED_WAIT_NS", "Wake"]
+__all__ = ["STARTED_WAIT_NS", "Wake", "is_later"]
 
 # A controller's Started may come after the client's ACK; the cold start is told without it then.
 STARTED_WAIT_NS = 1_000_000_000
@@ -57,3 +58,10 @@ class Wake:
         """A SYN is being injected; the first one counts."""
         if self.timeline.injected_ns is None:
             self.timeline.injected_ns = now_ns
+
+
+def is_later(record: ServiceRecord, before: ServiceRecord | None) -> bool:
+    """Whether the service has been at zero in between: the table skips what is out of date."""
+    if before is None:
+        return False
+    return record.activation > before.activation + (before.phase is Phase.COLD)

@@ -12,7 +12,12 @@ from tests.kernel.events import Events
 from tests.kernel.namespaces import Namespace, cable
 from wangell_daemon.datapath import Datapath, DatapathError, ForeignProgramError, XdpMode, detach
 from wangell_daemon.datapath.compiler import compile_program, load_xdp
-from wangell_daemon.datapath.interface import attach, attached_program, interface_index
+from wangell_daemon.datapath.interface import (
+    addresses_of,
+    attach,
+    attached_program,
+    interface_index,
+)
 from wangell_daemon.effects import Mode
 from wangell_daemon.kernel_events import parse_answered, parse_held
 from wangell_daemon.packets import client_of, frontend_key, with_checksums
@@ -83,6 +88,14 @@ def attached(place: Place, interface: str = "eth0") -> int | None:
 def test_an_interface_that_does_not_exist_is_said_with_those_that_do(place: Place) -> None:
     with pytest.raises(DatapathError, match=r"no interface 'eth7' here; there are: .*eth0"):
         place.datapath("eth7")
+
+
+def test_its_addresses_are_those_that_others_may_call(place: Place) -> None:
+    place.node.ip("address", "add", "10.9.7.1/24", "dev", "eth0")
+    place.node.ip("address", "add", "169.254.7.7/16", "dev", "eth0", "scope", "link")
+    place.node.ip("address", "add", "fd00::7/64", "dev", "eth0")
+    assert place.at_node(lambda: addresses_of("eth0")) == (VIP, "10.9.7.1")
+    assert place.at_node(lambda: addresses_of("lo")) == ()
 
 
 def test_nothing_is_attached_until_it_is_asked_for(place: Place) -> None:

@@ -10,13 +10,14 @@ from wangell_controller.kube.observed import (
     expects_daemon,
     frontends_of,
     is_owned,
+    outside_frontends_of,
     pod_of,
     ready_pods,
     replicas_of,
     service_key,
     version_of,
 )
-from wangell_proto.vocabulary import Frontend
+from wangell_proto.vocabulary import EACH_NODE, Frontend
 
 
 def test_a_pod_is_of_use_from_the_moment_it_is_scheduled() -> None:
@@ -86,11 +87,35 @@ def test_frontends_are_where_callers_from_outside_come() -> None:
     )
 
 
+def test_the_cluster_calls_its_address_or_any_node() -> None:
+    service = kube_service("10.46.100.105", clusterIP="10.96.3.4")
+    service["spec"]["ports"][0]["nodePort"] = 30080
+    found = frontends_of(service)
+    assert found == (
+        Frontend(address="10.46.100.105", port=80),
+        Frontend(address="10.96.3.4", port=80),
+        Frontend(address=EACH_NODE, port=30080),
+    )
+    assert outside_frontends_of(service) == found[:1]
+
+
+def test_each_port_is_one_at_each_address() -> None:
+    service = kube_service(clusterIP="10.96.3.4")
+    service["spec"]["ports"] = [{"port": 80, "nodePort": 30080}, {"port": 443}]
+    assert frontends_of(service) == (
+        Frontend(address="10.96.3.4", port=80),
+        Frontend(address="10.96.3.4", port=443),
+        Frontend(address=EACH_NODE, port=30080),
+    )
+
+
 @pytest.mark.parametrize(
     "service",
     [
         None,
         kube_service(),
+        kube_service(clusterIP="None"),
+        kube_service(clusterIP="fd00::7"),
         {"spec": {"ports": [{"port": 80}]}, "metadata": {}},
         {**kube_service(), "status": {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}},
         kube_service("not an address"),
@@ -98,7 +123,7 @@ def test_frontends_are_where_callers_from_outside_come() -> None:
     ],
 )
 def test_what_is_no_address_yet_is_none(service: Any) -> None:
-    assert frontends_of(service) == ()
+    assert frontends_of(service) == outside_frontends_of(service) == ()
 
 
 def test_an_address_given_twice_is_one() -> None:

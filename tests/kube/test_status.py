@@ -10,7 +10,7 @@ from wangell_controller.backends import Trouble
 from wangell_controller.kube.crd import crd
 from wangell_controller.kube.status import Circumstances, status_of, status_of_invalid
 from wangell_controller.services import Service
-from wangell_proto.vocabulary import Frontend, Phase
+from wangell_proto.vocabulary import EACH_NODE, Frontend, Phase
 
 NOW = datetime(2026, 11, 24, 10, 0, 0, tzinfo=UTC)
 HERE = (Frontend(address="10.46.100.105", port=80),)
@@ -18,15 +18,24 @@ PULL = Trouble(reason="ImagePullBackOff", message="Back-off pulling image")
 
 
 def kept(phase: Phase = Phase.COLD, **known: Any) -> Service:
-    return Service(
-        manifest=manifest(), phase_since=0.0, phase=phase, **{"frontends": HERE, **known}
-    )
+    usual = {"manifest": manifest(), "frontends": HERE}
+    return Service(phase_since=0.0, phase=phase, **{**usual, **known})
 
 
 def status(
-    service: Service, *, problem: Trouble | None = None, before: Any = None, now: datetime = NOW
+    service: Service,
+    *,
+    problem: Trouble | None = None,
+    before: Any = None,
+    now: datetime = NOW,
+    outside: tuple[Frontend, ...] | None = None,
 ) -> dict[str, Any]:
-    around = Circumstances(generation=3, problem=problem, before=before or {})
+    around = Circumstances(
+        generation=3,
+        problem=problem,
+        before=before or {},
+        outside=service.frontends if outside is None else outside,
+    )
     return status_of(service, around, now=now)
 
 
@@ -93,6 +102,34 @@ def test_without_an_address_nobody_can_call() -> None:
     assert {"loadBalancerIP", "address", "latestRequest"}.isdisjoint(found)
     assert said(found, "AddressAssigned") == ("False", "AddressPending")
     assert said(found, "Ready") == ("False", "AddressPending")
+
+
+INSIDE = (Frontend(address="10.96.3.4", port=80), Frontend(address=EACH_NODE, port=30080))
+
+
+def test_before_a_load_balancer_has_given_an_address_only_the_cluster_can_call() -> None:
+    found = status(kept(frontends=INSIDE), outside=())
+    assert {"loadBalancerIP", "address"}.isdisjoint(found)
+    assert said(found, "AddressAssigned") == ("False", "AddressPending")
+    assert said(found, "Ready") == ("False", "AddressPending")
+
+
+def test_all_its_addresses_are_said_and_the_load_balancers_is_the_one() -> None:
+    found = status(kept(frontends=HERE + INSIDE), outside=HERE)
+    assert (found["loadBalancerIP"], found["address"]) == ("10.46.100.105", "10.46.100.105")
+    assert condition(found, "AddressAssigned")["message"] == (
+        "10.46.100.105, 10.96.3.4, each node:30080"
+    )
+
+
+@pytest.mark.parametrize("kind", ["ClusterIP", "NodePort"])
+def test_a_service_that_is_meant_for_the_cluster_needs_no_load_balancer(kind: str) -> None:
+    service = kept(frontends=INSIDE, manifest=manifest(spec__serviceType=kind))
+    found = status(service, outside=())
+    assert "loadBalancerIP" not in found
+    assert found["address"] == "10.96.3.4"
+    assert said(found, "AddressAssigned") == ("True", "Assigned")
+    assert said(found, "Ready") == ("True", "Cold")
 
 
 def test_a_port_that_does_not_go_without_saying_is_said() -> None:

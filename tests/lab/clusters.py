@@ -20,9 +20,10 @@ def at_zero(
     *,
     readiness: str = "listen",
     idle_timeout_s: int | None = None,
+    pods_per_node: int = 1,
 ) -> Iterator[Lab]:
     """Yield a lab whose service runs `server` once it is woken."""
-    with Lab() as lab:
+    with Lab(pods_per_node=pods_per_node) as lab:
         lab.start_controller(server=server, idle_timeout_s=idle_timeout_s)
         lab.start_daemon(readiness=readiness)
         lab.wait_until_at_zero(timeout_s=START_TIMEOUT_S)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from wangell_controller.kube.resources import SERVICE_LABEL, key_of
-from wangell_proto.vocabulary import Frontend
+from wangell_proto.vocabulary import EACH_NODE, Frontend
 
 __all__ = [
     "Pod",
     "expects_daemon",
     "frontends_of",
     "is_owned",
+    "outside_frontends_of",
     "pod_of",
     "ready_pods",
     "replicas_of",
@@ -81,22 +82,37 @@ def replicas_of(deployment: Object | None) -> int:
 
 
 def frontends_of(kube_service: Object | None) -> tuple[Frontend, ...]:
-    """Return where callers outside the cluster find a Service: load balancers', external addresses.
+    """Return where callers find a Service: from outside first, its ClusterIP, its node ports.
 
     IPv4 only, for daemons hold nothing else yet.
     """
     if kube_service is None:
         return ()
     spec = kube_service["spec"]
+    found = list(outside_frontends_of(kube_service))
+    found += _frontends([spec.get("clusterIP", "")], spec)
+    ports = [port["nodePort"] for port in spec.get("ports", ()) if port.get("nodePort")]
+    found += [Frontend(address=EACH_NODE, port=port) for port in ports]
+    return tuple(dict.fromkeys(found))
+
+
+def outside_frontends_of(kube_service: Object | None) -> tuple[Frontend, ...]:
+    """Return those of load balancers, and external addresses."""
+    if kube_service is None:
+        return ()
     balancer = kube_service.get("status", {}).get("loadBalancer", {})
     addresses = [each["ip"] for each in balancer.get("ingress", ()) if each.get("ip")]
-    addresses += spec.get("externalIPs", ())
-    return tuple(
+    spec = kube_service["spec"]
+    return tuple(_frontends([*addresses, *spec.get("externalIPs", ())], spec))
+
+
+def _frontends(addresses: Iterable[str], spec: Object) -> list[Frontend]:
+    return [
         Frontend(address=address, port=port["port"])
         for address in dict.fromkeys(addresses)
         if _is_ipv4(address)
         for port in spec.get("ports", ())
-    )
+    ]
 
 
 def ready_pods(slices: Iterable[Object]) -> frozenset[str]:

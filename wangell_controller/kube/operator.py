@@ -20,6 +20,7 @@ from wangell_controller.kube.desired import deployment, kube_service
 from wangell_controller.kube.errors import KubeError, NotFoundError
 from wangell_controller.kube.events import Events
 from wangell_controller.kube.inventory import Inventory, Object
+from wangell_controller.kube.observed import outside_frontends_of
 from wangell_controller.kube.reconcile import Outcome, Reconciler
 from wangell_controller.kube.resources import (
     DEPLOYMENTS,
@@ -215,6 +216,7 @@ class Operator:
             generation=declaration["metadata"]["generation"],
             problem=self._problems.get(key),
             before=declaration.get("status", {}),
+            outside=outside_frontends_of(self.inventory.kube_service(key)),
         )
         now = datetime.now(UTC)
         service = self.controller.services.get(key)

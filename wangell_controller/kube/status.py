@@ -9,7 +9,7 @@ from wangell_controller.backends import Trouble
 from wangell_controller.kube.desired import selector_of
 from wangell_controller.model import rfc3339
 from wangell_controller.services import Service
-from wangell_proto.vocabulary import Frontend, Phase
+from wangell_proto.vocabulary import EACH_NODE, Frontend, Phase
 
 __all__ = ["Circumstances", "status_of", "status_of_invalid"]
 
@@ -32,6 +32,8 @@ class Circumstances:
     "Why its Deployment or Service is not as it should be"
     before: Mapping[str, Any]
     "The status as it was last written"
+    outside: tuple[Frontend, ...] = ()
+    "Where callers outside the cluster find it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +47,12 @@ class _Finding:
 def status_of(service: Service, around: Circumstances, *, now: datetime) -> dict[str, Any]:
     """Return the whole status. `now` dates conditions that have become others."""
     latest = service.latest_request
-    frontend = service.frontends[0] if service.frontends else None
+    outside, frontends = around.outside, _frontends_for_callers(service, around)
     status = {
         "latestRequest": None if latest is None else rfc3339(datetime.fromtimestamp(latest, UTC)),
-        "loadBalancerIP": None if frontend is None else frontend.address,
+        "loadBalancerIP": outside[0].address if outside else None,
         "replicas": service.replicas,
-        "address": None if frontend is None else _url_part(frontend),
+        "address": _url_part(frontends[0]) if frontends else None,
         "phase": _PHASES[service.phase],
         "reason": service.reason[:REASON_CHARS_MAX],
         "activations": service.activation,
@@ -71,7 +73,7 @@ def status_of_invalid(around: Circumstances, *, now: datetime) -> dict[str, Any]
 
 
 def _findings(service: Service, around: Circumstances) -> list[_Finding]:
-    return [_ready(service, around), _active(service), _assigned(service), _failed(service)]
+    return [_ready(service, around), _active(service), _assigned(service, around), _failed(service)]
 
 
 def _ready(service: Service, around: Circumstances) -> _Finding:
@@ -79,7 +81,7 @@ def _ready(service: Service, around: Circumstances) -> _Finding:
     trouble = around.problem or service.failure
     if trouble is not None:
         return _Finding(type="Ready", is_so=False, reason=trouble.reason, message=trouble.message)
-    assigned = _assigned(service)
+    assigned = _assigned(service, around)
     if not assigned.is_so:
         return _Finding(type="Ready", is_so=False, reason=assigned.reason, message=assigned.message)
     message = "answers" if service.phase is Phase.WARM else "a call wakes it"
@@ -95,9 +97,16 @@ def _active(service: Service) -> _Finding:
     )
 
 
-def _assigned(service: Service) -> _Finding:
-    if service.frontends:
-        found = ", ".join(_url_part(each) for each in service.frontends)
+def _frontends_for_callers(service: Service, around: Circumstances) -> tuple[Frontend, ...]:
+    """Where they find it for whom it is meant; none before a load balancer has given one."""
+    is_meant_for_outside = service.manifest.spec.service_type == "LoadBalancer"
+    return () if is_meant_for_outside and not around.outside else service.frontends
+
+
+def _assigned(service: Service, around: Circumstances) -> _Finding:
+    frontends = _frontends_for_callers(service, around)
+    if frontends:
+        found = ", ".join(_url_part(each) for each in frontends)
         return _Finding(type="AddressAssigned", is_so=True, reason="Assigned", message=found)
     return _Finding(
         type="AddressAssigned",
@@ -137,5 +146,7 @@ def _condition(finding: _Finding, around: Circumstances, now: datetime) -> dict[
 
 def _url_part(frontend: Frontend) -> str:
     """Address and port as one writes them behind http://, where 80 goes without saying."""
+    if frontend.address == EACH_NODE:
+        return f"each node:{frontend.port}"
     host = f"[{frontend.address}]" if ":" in frontend.address else frontend.address
     return host if frontend.port == 80 else f"{host}:{frontend.port}"

@@ -25,6 +25,7 @@ class Datapath:
     """The hold program on one interface, and the LISTEN watch of the whole machine.
 
     `call_program_fd` is the same program for tc, with the same maps: for `PodInterfaces`.
+    `addresses` are the interface's, where callers find node ports.
 
     Open it, fill the maps, then `attach`. Closing unloads what is not attached: an attached program
     stays, with its maps, for a successor to take over.
@@ -33,6 +34,7 @@ class Datapath:
     def __init__(self, interface: str) -> None:
         self.interface = interface
         self.ifindex = attachment.interface_index(interface)
+        self.addresses = attachment.addresses_of(interface)
         self._attached = attachment.attached_program(interface)
         self._predecessor = Predecessor.open(self._attached.program_id) if self._attached else None
         self._listen = compile_program("listen.bpf.c")

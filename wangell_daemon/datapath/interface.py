@@ -18,6 +18,7 @@ __all__ = [
     "PROGRAM_NAME",
     "Attached",
     "XdpMode",
+    "addresses_of",
     "attach",
     "attached_program",
     "default_interface",
@@ -50,6 +51,14 @@ def interface_index(interface: str) -> int:
     except OSError as error:
         there = ", ".join(name for _index, name in socket.if_nameindex())
         raise DatapathError(f"no interface {interface!r} here; there are: {there}") from error
+
+
+def addresses_of(interface: str) -> tuple[str, ...]:
+    """Return its IPv4 addresses that others may call, as text. Raises DatapathError."""
+    index = interface_index(interface)
+    with IPRoute() as route:
+        found = route.get_addr(family=socket.AF_INET, index=index, scope=0)  # 0: global
+        return tuple(str(each.get_attr("IFA_LOCAL")) for each in found)
 
 
 def default_interface() -> str:

@@ -7,6 +7,7 @@ daemons and controllers send; `codec` turns both into msgpack and refuses anythi
 
 from wangell_proto.vocabulary.codec import VocabularyError, decode, encode
 from wangell_proto.vocabulary.records import (
+    EACH_NODE,
     Endpoint,
     Frontend,
     Phase,
@@ -28,6 +29,7 @@ from wangell_proto.vocabulary.reports import (
 )
 
 __all__ = [
+    "EACH_NODE",
     "Activity",
     "Armed",
     "ColdStart",

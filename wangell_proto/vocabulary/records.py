@@ -6,11 +6,24 @@ from dataclasses import dataclass
 
 from wangell_proto.vocabulary.codec import VocabularyError, decode, encode
 
-__all__ = ["Endpoint", "Frontend", "Phase", "ServiceRecord", "decode_record", "encode_record"]
+__all__ = [
+    "EACH_NODE",
+    "Endpoint",
+    "Frontend",
+    "Phase",
+    "ServiceRecord",
+    "decode_record",
+    "encode_record",
+]
 
 
 # A day: longer than any image takes, and far from what overflows nanoseconds.
 ACTIVATION_TIMEOUT_S_MAX = 86_400.0
+
+
+# A node port is open on every node. To name each in each record would be their product: 100 nodes
+# and 10,000 services are a million entries in every kernel, and every record anew with each node.
+EACH_NODE = "0.0.0.0"  # noqa: S104 (nothing binds to it)
 
 
 class Phase(enum.Enum):
@@ -27,7 +40,7 @@ class Frontend:
     """An address that callers use."""
 
     address: str
-    "IPv4 or IPv6, as text"
+    "IPv4 or IPv6, as text; EACH_NODE: the own addresses of whichever node reads it"
     port: int
     "TCP port, 1 to 65535"
 
