@@ -7,7 +7,7 @@ import pytest
 
 from tests.kube import virtual_time
 from tests.kube.fake_cluster import FakeCluster
-from wangell_controller.kube.children import Children, NotOursError
+from wangell_controller.kube.children import Children, NotOursError, is_other
 from wangell_controller.kube.errors import UnavailableError
 from wangell_controller.kube.resources import DEPLOYMENTS
 
@@ -176,3 +176,22 @@ def test_what_is_made_anew_after_its_service_was_forgotten_is_applied() -> None:
         assert nursery.cluster.did() == [f"APPLY {PATH}"]
 
     story(body)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_more"),
+    [
+        ({}, False),
+        ({"resourceVersion": "9"}, False),  # As each write of the status makes it.
+        ({"generation": 2}, True),  # As each change of the spec makes it.
+        ({"labels": {"l": "2"}}, True),
+        ({"ownerReferences": []}, True),
+        ({"uid": "another"}, True),
+    ],
+)
+def test_what_has_another_status_only_is_not_another(change: dict[str, Any], is_more: bool) -> None:
+    metadata = {"uid": "d", "generation": 1, "labels": {"l": "1"}, "ownerReferences": [OWNER]}
+    before = {"metadata": {**metadata, "resourceVersion": "8"}, "status": {"replicas": 0}}
+    after = {"metadata": {**before["metadata"], **change}, "status": {"replicas": 1}}
+
+    assert is_other(before, after) is is_more

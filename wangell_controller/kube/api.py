@@ -48,7 +48,11 @@ KEEPALIVE = {
     socket.TCP_KEEPCNT: 3,
     socket.TCP_USER_TIMEOUT: 20_000,
 }
-
+# What of a configuration says where the API server is, and how to trust it and be trusted.
+_CONFIGURED = (
+    *("host", "proxy", "tls_server_name", "ssl_ca_cert", "verify_ssl"),
+    *("cert_file", "key_file", "api_key"),
+)
 
 SOON = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
 _AS_US = {"fieldManager": CONTROLLER_NAME}
@@ -113,7 +117,8 @@ class Api:
             keepalive_timeout=IDLE_CONNECTION_S,
             socket_factory=_open_socket,
         )
-        configuration.client_session_kwargs = {"connector": self._connector}
+        # trust_env would ask a thread for ~/.netrc and for proxies at each request, a wake's too.
+        configuration.client_session_kwargs = {"connector": self._connector, "trust_env": False}
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None) -> "Api":
@@ -144,7 +149,7 @@ class Api:
     def twin(self) -> "Api":
         """Return another pool of connections to the same API server."""
         copied = client.Configuration()
-        for name in ("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "api_key"):
+        for name in _CONFIGURED:
             setattr(copied, name, getattr(self._configuration, name))
         copied.refresh_api_key_hook = self._configuration.refresh_api_key_hook
         return Api(copied)

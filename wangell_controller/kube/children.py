@@ -13,7 +13,7 @@ from wangell_controller.kube.errors import KubeError, NotFoundError
 from wangell_controller.kube.observed import is_owned
 from wangell_controller.kube.resources import KIND, Resource, split_key
 
-__all__ = ["ChildApi", "Children", "NotOursError"]
+__all__ = ["ChildApi", "Children", "NotOursError", "is_other"]
 
 Object = Mapping[str, Any]
 
@@ -94,6 +94,13 @@ class Children:
             return await self._api.get(path)
         except NotFoundError:
             return None
+
+
+def is_other(before: Object, after: Object) -> bool:
+    """Return whether more of an object has changed than its status."""
+    # The generation counts changes of the spec; metadata is not in it.
+    names = ("generation", "uid", "labels", "ownerReferences")
+    return any(before["metadata"].get(name) != after["metadata"].get(name) for name in names)
 
 
 def _replicas(each: Object) -> int | None:

@@ -28,7 +28,7 @@ class InventoryUser(Protocol):
     def declared(self, key: str, after: Object | None) -> None:
         """A WangellService is new, has changed, or (None) is no more."""
 
-    def deployed(self, key: str, after: Object | None) -> None:
+    def deployed(self, key: str, before: Object | None, after: Object | None) -> None:
         """Its Deployment."""
 
     def exposed(self, key: str) -> None:
@@ -110,8 +110,8 @@ class Inventory:
     def _on_declared(self, key: str, _before: Object | None, after: Object | None) -> None:
         self._user.declared(key, after)
 
-    def _on_deployment(self, key: str, _before: Object | None, after: Object | None) -> None:
-        self._user.deployed(key, after)
+    def _on_deployment(self, key: str, before: Object | None, after: Object | None) -> None:
+        self._user.deployed(key, before, after)
 
     def _on_kube_service(self, key: str, _before: Object | None, _after: Object | None) -> None:
         self._user.exposed(key)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from wangell_controller.backends import Trouble
 from wangell_controller.controller import Controller
 from wangell_controller.kube.backend import KubeBackend
-from wangell_controller.kube.children import ChildApi, Children, NotOursError
+from wangell_controller.kube.children import ChildApi, Children, NotOursError, is_other
 from wangell_controller.kube.desired import deployment, kube_service
 from wangell_controller.kube.errors import KubeError, NotFoundError
 from wangell_controller.kube.events import Events
@@ -86,10 +86,12 @@ class Operator:
         else:
             self.reconciler.hurry(key)
 
-    def deployed(self, key: str, after: Object | None) -> None:
+    def deployed(self, key: str, before: Object | None, after: Object | None) -> None:
         """Its Deployment."""
         self.backend.deployed(key, after)
-        self.reconciler.hurry(key)
+        # A wake changes its status five times while a caller waits; a look would find nothing.
+        if before is None or after is None or is_other(before, after):
+            self.reconciler.hurry(key)
 
     def exposed(self, key: str) -> None:
         """Its Service."""
