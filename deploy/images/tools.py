@@ -27,8 +27,12 @@ APT_PACKAGES = {
     "mount": "mount",
     "nft": "nftables",
     "nsenter": "util-linux",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "ps": "procps",
     "runc": "runc",
     "sysctl": "procps",
+    "tc": "iproute2",
     "tcpdump": "tcpdump",
     "unshare": "util-linux",
 }

@@ -25,7 +25,7 @@ from tests.cluster.process import Process
 KUBE_PROXY_MODES = ("iptables", "nftables")
 TOOLS = (
     *("conntrack", "containerd", "ctr", "curl", "gcc", "ip", "iptables", "mount", "nft", "nsenter"),
-    *("runc", "sysctl", "tcpdump", "unshare"),
+    *("ps", "runc", "sysctl", "tc", "tcpdump", "unshare"),
 )
 
 Progress = Callable[[str], None]
@@ -95,7 +95,7 @@ class Cluster(Kubernetes):
 
     def detach(self) -> None:
         """Let it outlive this process, until `python -m tests.cluster down`."""
-        scripts.write(self.directory, kubectl=self._command, members=self._members())
+        scripts.write(self.directory, kubectl=self.kubectl_command, members=self._members())
         self._run.detach()
 
     def __enter__(self) -> Self:

@@ -18,14 +18,14 @@ class Kubernetes:
     """A cluster, seen through kubectl."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._command = command
+        self.kubectl_command = list(command)
 
     def kubectl(
         self, *arguments: str | Path, text: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> str:
         """Run kubectl, with `text` as its input, and return what it prints. Raises KubectlError."""
         done = subprocess.run(
-            [*self._command, *(str(argument) for argument in arguments)],
+            [*self.kubectl_command, *(str(argument) for argument in arguments)],
             input=text,
             stdin=subprocess.DEVNULL if text is None else None,
             capture_output=True,

@@ -4,6 +4,7 @@ The API's timestamps have whole seconds, and a watch sees a pod Ready some 10 ms
 listens.
 """
 
+import contextlib
 import os
 import re
 import select
@@ -62,6 +63,13 @@ class Listens:
     ) -> None:
         os.close(self._pipe)
         self._tracing.rmdir()
+
+    def forget(self) -> None:
+        """What has listened until now is of no interest."""
+        self._lines = b""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._pipe, 65536):
+                pass
 
     def next(self, *, timeout_s: float) -> Listen:
         """The next one, or TimeoutError. What listens elsewhere on the machine is passed over."""

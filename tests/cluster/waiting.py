@@ -18,3 +18,8 @@ def until(probe: Callable[[], bool], what: str, *, timeout_s: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not in {timeout_s:.0f} s")
         never.wait(INTERVAL_S)
+
+
+def pause(seconds: float) -> None:
+    """Let the machine come to rest: for measurements, and never for something that is to happen."""
+    threading.Event().wait(seconds)

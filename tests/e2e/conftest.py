@@ -1,24 +1,17 @@
-"""A cluster with Wangell on it, installed by the command that users are given."""
+"""A cluster with Wangell on it, installed by the commands that README gives to users."""
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from deploy.images.build import build as build_image
 from tests.cluster.cluster import Cluster
-from tests.cluster.waiting import until
-from tests.e2e.wangell import Wangell
+from tests.e2e.footprint import Footprint, footprint
+from tests.e2e.readme import INSTALL, run
+from tests.e2e.wangell import NAME, Wangell
 
-OVERLAY = Path(__file__).parents[2] / "deploy/kustomize/overlays/default"
+ADDRESS = "10.200.1.105"
 VERSION = "0.1.0"
-
-
-def rendered(cluster: Cluster) -> str:
-    """What `kustomize build` prints."""
-    command = [f"{cluster.binaries}/kustomize", "build", str(OVERLAY)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def import_images(cluster: Cluster) -> None:
@@ -33,12 +26,25 @@ def import_images(cluster: Cluster) -> None:
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Cluster) -> Iterator[Wangell]:
-    """Wangell, ready: its controller leads, and a daemon of each node is linked."""
+def before(cluster: Cluster) -> Footprint:
+    """What there was on the cluster and its nodes before Wangell came."""
     import_images(cluster)
-    manifest = rendered(cluster)
-    cluster.apply(manifest)
-    wangell = Wangell(cluster, manifest)
-    until(wangell.is_ready, "controller and daemons", timeout_s=90)
+    return footprint(cluster)
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, before: Footprint) -> Iterator[Wangell]:
+    """Wangell, ready: its controller leads, and a daemon of each node is linked."""
+    run(cluster, INSTALL)
+    wangell = Wangell(cluster)
+    wangell.wait_until_ready()
     yield wangell
-    cluster.delete(manifest)
+    wangell.close()
+
+
+@pytest.fixture
+def declared(installed: Wangell) -> Iterator[Wangell]:
+    """The published manifest, verbatim; each test leaves it deleted."""
+    installed.declare(ADDRESS)
+    yield installed
+    installed.remove(ADDRESS, NAME)

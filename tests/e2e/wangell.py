@@ -1,13 +1,13 @@
-"""What a test says to an installed Wangell: services, cold starts one by one, what is left."""
+"""What a test says to an installed Wangell: its services, what is told of them, what is left."""
 
+import contextlib
+import http.client
 import json
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.client import SYN
+from tests.cluster.api import ApiConnection
 from tests.cluster.cluster import Cluster
 from tests.cluster.kubectl import KubectlError
 from tests.cluster.waiting import until
@@ -15,26 +15,30 @@ from tests.cluster.waiting import until
 SYSTEM = "--namespace=wangell-system"
 SAMPLE = Path(__file__).parents[2] / "samples/serverless-example.yaml"
 NAME = "serverless-example"
-PORT = 80
+_SERVICES = "/apis/wangell.loutres.me/v1alpha1/namespaces/default/wangellservices"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColdStart:
-    time_ms: float
-    "From connect() to the response's last byte."
-    syns: int
-    "That the client sent, counted on its link."
+def sample(name: str) -> str:
+    """The published manifest under another name."""
+    return SAMPLE.read_text().replace(NAME, name)
 
 
 class Wangell:
     """On our own cluster, whose client and nodes a test may enter."""
 
-    def __init__(self, cluster: Cluster, manifest: str) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.manifest = manifest
+        self._api = ApiConnection(cluster.client.namespaces, cluster.directory / "pki")
 
-    def is_ready(self) -> bool:
-        """Whether every daemon is linked to the controller that leads."""
+    def close(self) -> None:
+        """Close the connection to the API server."""
+        self._api.close()
+
+    def wait_until_ready(self, *, timeout_s: float = 90) -> None:
+        """Return once every daemon is linked to the controller that leads."""
+        until(self._is_ready, "controller and daemons", timeout_s=timeout_s)
+
+    def _is_ready(self) -> bool:
         pods = self.cluster.get("pods", SYSTEM)["items"]
         if len(pods) != 1 + len(self.cluster.nodes):
             return False
@@ -44,49 +48,56 @@ class Wangell:
             return False
         return all(f"{node}: linked" in logs for node in self.cluster.nodes)
 
-    def service(self, name: str = NAME) -> Any:
-        """The WangellService as the API has it."""
-        return self.cluster.get(f"wsvc/{name}")
+    def restarts(self) -> int:
+        """How often containers of ours have ended."""
+        pods = self.cluster.get("pods", SYSTEM)["items"]
+        statuses = [each for pod in pods for each in pod["status"]["containerStatuses"]]
+        return sum(each["restartCount"] for each in statuses)
 
     def status(self, name: str = NAME) -> dict[str, Any]:
-        """Its status."""
-        return dict(self.service(name).get("status", {}))
+        """A service's status, as the API has it."""
+        return dict(self._ask(f"{_SERVICES}/{name}").get("status", {}))
+
+    def conditions(self, name: str = NAME) -> dict[str, dict[str, Any]]:
+        """Its conditions by type."""
+        return {each["type"]: each for each in self.status(name)["conditions"]}
+
+    def pods(self, name: str = NAME) -> list[Any]:
+        """Its pods, those that are ending too."""
+        selector = f"labelSelector=wangell.loutres.me/service%3D{name}"
+        return list(self._ask(f"/api/v1/namespaces/default/pods?{selector}")["items"])
 
     def declare(
         self, address: str, *, node: str = "node1", manifest: str | Path = SAMPLE, name: str = NAME
     ) -> None:
         """Apply a manifest, and give its Service an address, which the client reaches by a node."""
         self.cluster.apply(manifest)
+        self.expose(address, node=node, name=name)
+
+    def expose(self, address: str, *, node: str = "node1", name: str = NAME) -> None:
+        """Give a service its address: where no MetalLB does."""
         until(lambda: self._exists(f"service/{name}"), f"service/{name}", timeout_s=30)
         self.cluster.assign_address(name, address, node=node)
         until(lambda: self.status(name).get("loadBalancerIP") == address, "address", timeout_s=30)
+
+    def remove(self, address: str, name: str = NAME) -> None:
+        """Delete a service, if it is there, and its address."""
+        self.cluster.kubectl("delete", "wsvc", name, "--ignore-not-found")
+        self.cluster.withdraw(address)
 
     def change(self, spec: dict[str, Any], name: str = NAME) -> None:
         """Merge fields into its spec."""
         patch = json.dumps({"spec": spec})
         self.cluster.kubectl("patch", "wsvc", name, "--type=merge", f"--patch={patch}")
 
+    def wait_until_phase(self, phase: str, name: str = NAME, *, timeout_s: float = 30) -> None:
+        """Return once its status says so."""
+        until(lambda: self.status(name).get("phase") == phase, phase, timeout_s=timeout_s)
+
     def wait_until_cold(self, name: str = NAME, *, timeout_s: float = 60) -> None:
         """Return once it is at zero and not even an ending pod is left: it would slow the next."""
-        pods = ("pods", f"--selector=wangell.loutres.me/service={name}")
-        until(
-            lambda: (
-                self.status(name).get("phase") == "Cold" and not self.cluster.get(*pods)["items"]
-            ),
-            f"{name} at zero",
-            timeout_s=timeout_s,
-        )
-
-    def cold_start(self, address: str, name: str = NAME) -> ColdStart:
-        """Call it once from outside while it is at zero."""
-        self.wait_until_cold(name)
-        with self.cluster.client.capture(f"host {address}") as capture:
-            time_ms = request(self.cluster, address)
-        return ColdStart(time_ms=time_ms, syns=capture.count(f"{SYN} and dst host {address}"))
-
-    def cold_starts(self, address: str, runs: int) -> Sequence[ColdStart]:
-        """Call it again and again, each time from zero."""
-        return [self.cold_start(address) for _ in range(runs)]
+        self.wait_until_phase("Cold", name, timeout_s=timeout_s)
+        until(lambda: not self.pods(name), f"{name} at zero", timeout_s=timeout_s)
 
     def events(self, name: str = NAME) -> list[str]:
         """What is told of it, oldest first."""
@@ -95,17 +106,21 @@ class Wangell:
         of_it = [each for each in of_it if each["regarding"]["kind"] == "WangellService"]
         return [each["note"] for each in sorted(of_it, key=lambda each: str(each["eventTime"]))]
 
+    def wait_for_event(self, pattern: str, name: str = NAME) -> None:
+        """Return once something is told of it that begins so."""
+        told = re.compile(pattern)
+        until(
+            lambda: any(told.match(note) for note in self.events(name)),
+            f"an Event {pattern!r}",
+            timeout_s=20,
+        )
+
+    def _ask(self, path: str) -> Any:
+        """GET, over a connection that a restart of the API server may have closed."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self._api.call("GET", path)
+        self._api.close()
+        return self._api.call("GET", path)
+
     def _exists(self, resource: str) -> bool:
         return bool(self.cluster.kubectl("get", resource, "--ignore-not-found", "--output=name"))
-
-
-def request(cluster: Cluster, address: str, *, timeout_s: float = 30) -> float:
-    """One HTTP request by a plain socket; how long it took, in ms."""
-    began = time.monotonic()
-    with cluster.client.connect(address, PORT, timeout_s=timeout_s) as connection:
-        connection.sendall(f"GET / HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
-        answer = b""
-        while chunk := connection.recv(4096):
-            answer += chunk
-    assert answer.endswith(b"Hello World!\n"), answer
-    return (time.monotonic() - began) * 1000

@@ -1,0 +1,93 @@
+"""README's section "On your cluster", word for word, by a shell. Its first block installed us."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.waiting import until
+from tests.e2e.cold_starts import request
+from tests.e2e.conftest import ADDRESS
+from tests.e2e.footprint import Footprint, footprint
+from tests.e2e.readme import CALL, DECLARE, INSTALL, REMOVE, run
+from tests.e2e.wangell import NAME, Wangell, sample
+
+pytestmark = pytest.mark.timeout(300)
+FORGOTTEN, FORGOTTEN_ADDRESS = "forgotten", "10.200.1.107"
+
+
+@pytest.fixture
+def load_balancer(installed: Wangell) -> Iterator[threading.Thread]:
+    """Gives the service its address as soon as it is there: the cluster has no MetalLB."""
+    balancer = threading.Thread(target=installed.expose, args=(ADDRESS,))
+    balancer.start()
+    yield balancer
+    balancer.join()
+    installed.remove(ADDRESS, NAME)  # Wangell may have been removed meanwhile, and is back.
+
+
+def test_the_sections_commands_do_what_it_says(
+    installed: Wangell, load_balancer: threading.Thread
+) -> None:
+    said = run(installed.cluster, DECLARE)
+    load_balancer.join()
+    assert f"wangellservice.wangell.loutres.me/{NAME} condition met" in said
+
+    called = run(installed.cluster, CALL)
+
+    answer, columns, shown, *_ = called.splitlines()
+    assert answer == "Hello World!"
+    assert columns.split()[:3] == ["NAME", "ADDRESS", "PHASE"]
+    assert shown.split()[:2] == [NAME, ADDRESS]
+    installed.wait_for_event(r"woke in \d+ ms$")
+
+
+def test_a_second_apply_changes_nothing(installed: Wangell) -> None:
+    build_and_apply, *_ = INSTALL.splitlines()
+    versions = _versions(installed)
+
+    lines = run(installed.cluster, build_and_apply).splitlines()
+
+    assert len(lines) > 10
+    assert [line for line in lines if not line.endswith(" unchanged")] == []
+    assert _versions(installed) == versions
+
+
+def _versions(wangell: Wangell) -> dict[str, int]:
+    """What of ours the API server has, by its generation: a status may change, a spec may not."""
+    kinds = "deployments,daemonsets,crds,clusterroles,roles,networkpolicies,services,secrets"
+    label = "--selector=app.kubernetes.io/part-of=wangell"
+    items = wangell.cluster.get(kinds, label, "--all-namespaces")["items"]
+    assert len(items) > 5
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": each["metadata"].get("generation", 0)
+        for each in items
+    }
+
+
+def test_removed_it_leaves_cluster_and_nodes_as_they_were(
+    installed: Wangell, before: Footprint, load_balancer: threading.Thread
+) -> None:
+    """With one service asleep and one awake, which nobody deletes before Wangell goes."""
+    cluster = installed.cluster
+    run(cluster, DECLARE)
+    load_balancer.join()
+    installed.declare(FORGOTTEN_ADDRESS, manifest=sample(FORGOTTEN), name=FORGOTTEN)
+    request(cluster, FORGOTTEN_ADDRESS)
+    assert any("XDP" in each for each in footprint(cluster).beyond(before))
+    try:
+        run(cluster, REMOVE)
+
+        until(
+            lambda: not footprint(cluster).beyond(before),
+            "what there was before",
+            timeout_s=30,
+        )
+        assert before.beyond(footprint(cluster)) == frozenset()
+    except TimeoutError as error:
+        error.add_note("left: " + "\n".join(sorted(footprint(cluster).beyond(before))))
+        raise
+    finally:
+        cluster.withdraw(FORGOTTEN_ADDRESS)
+        run(cluster, INSTALL)  # For the tests that follow.
+        installed.wait_until_ready()
