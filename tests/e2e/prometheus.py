@@ -1,6 +1,12 @@
-"""A real Prometheus in the control plane's network, from where every pod can be reached."""
+"""A real Prometheus in the control plane's network, from where every pod can be reached.
+
+Debian builds it without its discovery for Kubernetes. So the pods, all that there are, are listed
+in a file as that discovery would tell them; which of them are scraped, and where, is for the
+annotations and Prometheus's own relabelling to say.
+"""
 
 import json
+import re
 import string
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +21,25 @@ CONFIGURATION = Path(__file__).with_suffix(".yaml")
 URL = "http://127.0.0.1:9090"
 
 
+def discovered(cluster: Cluster) -> list[dict[str, Any]]:
+    """Every pod's ports with the labels of `kubernetes_sd_configs: [{role: pod}]`."""
+    groups = []
+    for pod in cluster.get("pods", "--all-namespaces")["items"]:
+        metadata, address = pod["metadata"], pod["status"]["podIP"]
+        ports = [port for each in pod["spec"]["containers"] for port in each.get("ports", [])]
+        annotations = {
+            f"__meta_kubernetes_pod_annotation_{re.sub('[^a-zA-Z0-9_]', '_', name)}": value
+            for name, value in metadata.get("annotations", {}).items()
+        }
+        groups.append(
+            {
+                "targets": [f"{address}:{port['containerPort']}" for port in ports] or [address],
+                "labels": {**annotations, "__meta_kubernetes_pod_name": metadata["name"]},
+            }
+        )
+    return groups
+
+
 class Prometheus:
     """Scrapes each second what the pods' annotations name. A context manager."""
 
@@ -22,8 +47,9 @@ class Prometheus:
         self._network = cluster.control_plane.namespaces
         directory = cluster.directory / "prometheus"
         directory.mkdir(exist_ok=True)
-        kubeconfig = cluster.directory / "pki/admin.kubeconfig"
-        text = string.Template(CONFIGURATION.read_text()).substitute(kubeconfig=kubeconfig)
+        pods = directory / "pods.json"
+        pods.write_text(json.dumps(discovered(cluster)))
+        text = string.Template(CONFIGURATION.read_text()).substitute(pods=pods)
         (directory / "prometheus.yaml").write_text(text)
         command = [
             find("prometheus"),
