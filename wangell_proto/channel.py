@@ -27,6 +27,7 @@ __all__ = ["Channel", "ChannelOwner"]
 _ACK, _MESSAGE, _FRAGMENT = int(FrameType.ACK), int(FrameType.MESSAGE), int(FrameType.FRAGMENT)
 _HEARTBEAT, _PING = int(FrameType.HEARTBEAT), int(FrameType.PING)
 _GOODBYE = int(FrameType.GOODBYE)
+_CONTENTS = frozenset((_MESSAGE, _FRAGMENT))
 # Acknowledged at once; the rest may wait for company.
 _AT_ONCE = frozenset({int(Kind.WAKE), int(Kind.HELLO), int(Kind.WELCOME)})
 _FAREWELLS = frozenset(int(member) for member in Farewell)
@@ -139,15 +140,17 @@ class Channel:
         self._is_eliciting = self.is_urgent = False
         for frame in frames:
             kind = frame[0]
-            if kind == _MESSAGE or kind == _FRAGMENT:  # noqa: PLR1714, SIM109  # hot
+            if kind == _ACK:
+                if frame[2] >= self.sender.next_number:
+                    return DropReason.MALFORMED  # It acknowledges what was never sent.
+            elif kind in _CONTENTS:
                 if not self._owner.admits(frame[1]):
                     return DropReason.NOT_ADMITTED
                 self._is_eliciting = True
                 if frame[1] in _AT_ONCE:
                     self.is_urgent = True
-                fragments = fragments or kind == _FRAGMENT
-            elif kind == _ACK and frame[2] >= self.sender.next_number:
-                return DropReason.MALFORMED  # It acknowledges what was never sent.
+                if kind == _FRAGMENT:
+                    fragments = True
         return self._refusal_of_fragments(frames) if fragments else None
 
     def _refusal_of_fragments(self, frames: list[Frame]) -> DropReason | None:
