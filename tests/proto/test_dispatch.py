@@ -90,7 +90,7 @@ def test_a_deadline_holds_though_nobody_asked_for_it():
     network = Network()
     server, clients, hosts = crowd(network)
     looked_at, session = server._dispatch._schedule._at, server.links["n1"].session
-    network.run_until(lambda: looked_at[session] > network.now + 0.5)
+    network.run_until(lambda: looked_at.get(session, 0.0) > network.now + 0.5)
     server.send("n1", b"order", lane=Lane.WAKE, now=network.now)
     assert server.datagrams_to_send(now=network.now)  # Lost.
     server.handle_deadline(now=network.now + 0.1)
