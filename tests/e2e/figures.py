@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["record", "summary"]
+__all__ = ["record", "record_within", "summary"]
 
 FILE = Path(__file__).parents[2] / "out/e2e.json"
 
@@ -30,3 +30,9 @@ def record(**figures: Any) -> None:
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(json.dumps({**known, **figures}, indent=2) + "\n")
+
+
+def record_within(group: str, name: str, **figures: Any) -> None:
+    """Add figures of one of many, in place of its former ones."""
+    known = json.loads(FILE.read_text()).get(group, {}) if FILE.exists() else {}
+    record(**{group: {**known, name: figures}})

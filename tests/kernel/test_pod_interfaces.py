@@ -361,6 +361,28 @@ def test_a_pods_syn_is_held_replayed_and_answered_and_is_the_only_one(
     handover.close()
 
 
+def test_a_syn_is_held_though_the_way_to_a_replica_stands(node: Node) -> None:
+    # A service that is being armed: what translates its address is there still. On the bridge,
+    # with bridge-nf-call-iptables, the packet would not have it any more.
+    caller_pod, server_pod = node.add_pod(), node.add_pod()
+    datapath = node.datapath()
+    datapath.set_service([FRONTEND], slot=3, mode=Mode.PASS)
+    events = Events(datapath)
+    node.follow(datapath)
+    handover = node.at(Handover)
+    handover.replace(FRONTEND, address="10.9.1.3", port=TARGET_PORT, is_away=False)
+    with serve(server_pod) as server:
+        with call(caller_pod):
+            server.accept()[0].close()
+        datapath.set_service([FRONTEND], slot=3, mode=Mode.HOLD)
+        with call(caller_pod):
+            events.until(lambda: events.held)
+            server.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                server.accept()
+    handover.close()
+
+
 def test_what_is_not_for_a_service_is_let_pass(node: Node) -> None:
     caller_pod, server_pod = node.add_pod(), node.add_pod()
     datapath = node.datapath()

@@ -1,0 +1,69 @@
+"""Callers inside the cluster: pods whose network a test enters, as it enters the client outside."""
+
+import json
+
+from tests.cluster.client import OutsideClient
+from tests.cluster.cluster import Cluster
+from tests.cluster.namespaces import Namespaces
+
+__all__ = ["PodCaller"]
+
+MANIFEST = """\
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  nodeName: {node}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: caller
+      image: registry.loutres.me/helloworld-go:latest
+      imagePullPolicy: IfNotPresent
+"""
+
+
+class PodNetwork(Namespaces):
+    """The network namespace of a process that is there already, and is not ours to end."""
+
+    def __init__(self, pid: int, *, like: Namespaces) -> None:
+        self._pid = pid
+        self.name = f"pid-{pid}"
+        self.cgroup = like.cgroup
+        self._kinds = ["net"]
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._pid
+
+
+class PodCaller(OutsideClient):
+    """A pod on a node, from `with` on: curl, connections and captures as from outside."""
+
+    def __init__(self, cluster: Cluster, node: str) -> None:
+        self._cluster = cluster
+        self._pod = f"caller-on-{node}"
+        self._manifest = MANIFEST.format(name=self._pod, node=node)
+        cluster.apply(self._manifest)
+        cluster.wait_for(f"pod/{self._pod}", "condition=Ready")
+        network = PodNetwork(self._find_pid(node), like=cluster.client.namespaces)
+        directory = cluster.directory / self._pod
+        directory.mkdir(exist_ok=True)
+        super().__init__(network, directory)
+
+    def remove(self) -> None:
+        """Delete the pod."""
+        self._cluster.delete(self._manifest)
+
+    def _find_pid(self, node: str) -> int:
+        """The machine's pid of its server: containerd knows it, and has no pids of its own."""
+        ctr = ("ctr", "--namespace=k8s.io")
+        pod = self._cluster.get(f"pod/{self._pod}")
+        found = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+        for line in self._cluster.node(node).run(*ctr, "tasks", "list").splitlines():
+            container, pid, *_ = line.split()
+            if container == found:
+                return int(pid)
+        raise RuntimeError(f"no task of {self._pod} on {node}: {json.dumps(pod['status'])}")

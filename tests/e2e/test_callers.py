@@ -1,0 +1,130 @@
+"""Whoever calls, wherever from: one SYN, and no run in the class of the caller's own retry."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from tests.cluster.client import SYN, OutsideClient
+from tests.cluster.network import NODES
+from tests.cluster.waiting import until
+from tests.e2e.callers import PodCaller
+from tests.e2e.figures import record_within, summary
+from tests.e2e.wangell import NAME, Wangell
+
+pytestmark = pytest.mark.timeout(900)
+ADDRESS, PORT = "10.200.1.106", 80
+RUNS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Who calls whom, and where the replica starts."""
+
+    caller: str
+    "outside, or the node that a pod of the caller's is on"
+    by: str
+    "ClusterIP, LoadBalancer, or the node whose port is called"
+    replica: str
+
+    @property
+    def name(self) -> str:
+        """As figures name it."""
+        who = self.caller if self.caller == "outside" else f"pod on {self.caller}"
+        by = f"NodePort of {self.by}" if self.by in NODES else self.by
+        return f"{who}, {by}, replica on {self.replica}"
+
+
+PLACES = [
+    Place(caller="node1", by="ClusterIP", replica="node1"),
+    Place(caller="node1", by="ClusterIP", replica="node2"),
+    Place(caller="node2", by="LoadBalancer", replica="node1"),
+    Place(caller="node2", by="LoadBalancer", replica="node2"),
+    Place(caller="outside", by="node1", replica="node1"),
+    Place(caller="outside", by="node1", replica="node2"),
+    Place(caller="node1", by="node1", replica="node1"),
+    Place(caller="node1", by="node2", replica="node1"),
+    Place(caller="node1", by="node2", replica="node2"),
+]
+
+
+@pytest.fixture(scope="module")
+def callers(installed: Wangell) -> Iterator[Mapping[str, OutsideClient]]:
+    """One outside, one on each node."""
+    with ExitStack() as leaving:
+        pods = {node: PodCaller(installed.cluster, node) for node in NODES}
+        for pod in pods.values():
+            leaving.callback(pod.remove)
+        yield {"outside": installed.cluster.client, **pods}
+
+
+@pytest.fixture(scope="module")
+def called(installed: Wangell) -> Iterator[Wangell]:
+    """The published service, asleep after 2 s without a call."""
+    installed.declare(ADDRESS)
+    installed.change({"idleTimeout": 2})
+    yield installed
+    installed.cluster.kubectl("delete", "wsvc", NAME, "--ignore-not-found")
+    installed.cluster.withdraw(ADDRESS)
+
+
+def frontend(wangell: Wangell, by: str) -> tuple[str, int]:
+    """The address and port that are called."""
+    spec = wangell.cluster.get(f"service/{NAME}")["spec"]
+    if by in NODES:
+        return NODES[by], spec["ports"][0]["nodePort"]
+    return (spec["clusterIP"] if by == "ClusterIP" else ADDRESS), PORT
+
+
+def request(client: OutsideClient, address: str, port: int) -> float:
+    """One HTTP request; how long it took, in ms."""
+    began = time.monotonic()
+    with client.connect(address, port) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(4096):
+            answer += chunk
+    assert answer.endswith(b"Hello World!\n"), answer
+    return (time.monotonic() - began) * 1000
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+def test_it_is_one_syn(called: Wangell, callers: Mapping[str, OutsideClient], place: Place) -> None:
+    called.change({"template": {"spec": {"nodeName": place.replica}}})
+    client, (address, port) = callers[place.caller], frontend(called, place.by)
+    times_ms, syns = [], []
+    for _ in range(RUNS):
+        called.wait_until_cold()
+        with client.capture(f"host {address} and port {port}") as capture:
+            times_ms.append(request(client, address, port))
+        syns.append(capture.count(f"{SYN} and dst host {address}"))
+
+    record_within(
+        "callers",
+        place.name,
+        cold_start_ms=summary(times_ms),
+        client_syns_per_wake={"max": max(syns)},
+    )
+    assert syns == [1] * RUNS
+    assert max(times_ms) < 1000, "no run may be in the class of the caller's own retry"
+
+
+def test_a_call_that_comes_as_the_service_goes_to_sleep_is_one_syn(
+    called: Wangell, callers: Mapping[str, OutsideClient]
+) -> None:
+    """Its pod is still ending, and the nodes' proxies have not heard of it yet."""
+    client, (address, port) = callers["node1"], frontend(called, "ClusterIP")
+    times_ms = [request(client, address, port)]
+    with client.capture(f"host {address} and port {port}") as capture:
+        for _ in range(RUNS):
+            until(lambda: phase(called) in ("Draining", "Cold"), "not awake", timeout_s=30)
+            times_ms.append(request(client, address, port))
+            until(lambda: phase(called) == "Warm", "awake", timeout_s=10)
+    assert capture.count(f"{SYN} and dst host {address}") == RUNS
+    assert max(times_ms[1:]) < 1000
+
+
+def phase(wangell: Wangell) -> str:
+    return str(wangell.status()["phase"])
