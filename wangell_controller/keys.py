@@ -1,4 +1,4 @@
-"""The keys of the peer protocol: one line of base64 a file, 32 bytes each."""
+"""The keys of the peer protocol: one line of base64 a key, 32 bytes each."""
 
 import base64
 import binascii
@@ -19,9 +19,12 @@ __all__ = [
     "new_keys",
     "read_key",
     "read_keys",
+    "read_psks",
 ]
 
 KEY_BYTES = 32
+# The old one and the new one.
+PSKS_MAX = 2
 PRIVATE, PUBLIC, SHARED = "controller.key", "controller.pub", "psk"
 
 
@@ -35,8 +38,8 @@ class Keys:
 
     private_key: bytes = field(repr=False)
     "X25519: whoever holds it can pose as the controller"
-    psk: bytes = field(repr=False)
-    "Pre-shared with all daemons: it admits, and proves nothing else"
+    psks: tuple[bytes, ...] = field(repr=False)
+    "Pre-shared with all daemons: it admits, and proves nothing else. Two while it is rotated"
 
 
 def new_keys() -> dict[str, str]:
@@ -61,6 +64,14 @@ def read_key(text: str, where: str) -> bytes:
     return key
 
 
+def read_psks(text: str, where: str) -> tuple[bytes, ...]:
+    """Return the pre-shared keys of a text, one a line. Raises KeyFileError."""
+    lines = text.split()
+    if len(lines) > PSKS_MAX:
+        raise KeyFileError(f"{where}: {len(lines)} keys: while one is rotated there are {PSKS_MAX}")
+    return tuple(read_key(line, where) for line in lines or [""])
+
+
 def generate_keys(directory: Path) -> list[Path]:
     """Write new keys. Raises KeyFileError where one of them is there already, and writes none."""
     contents = new_keys()
@@ -79,7 +90,11 @@ def generate_keys(directory: Path) -> list[Path]:
 
 def read_keys(directory: Path) -> Keys:
     """Return the keys that a controller needs. Raises KeyFileError."""
-    return Keys(private_key=_read(directory / PRIVATE), psk=_read(directory / SHARED))
+    private, shared = directory / PRIVATE, directory / SHARED
+    return Keys(
+        private_key=read_key(_read(private), str(private)),
+        psks=read_psks(_read(shared), str(shared)),
+    )
 
 
 def _write(path: Path, text: str) -> None:
@@ -88,13 +103,12 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> str:
     try:
-        text = path.read_text()
+        return path.read_text()
     except UnicodeDecodeError as error:
         raise KeyFileError(f"{path}: not a key: expected one line of base64") from error
     except OSError as error:
         raise KeyFileError(
             f"{path}: {error.strerror}: make keys with `wangell-controller keygen {path.parent}`"
         ) from error
-    return read_key(text, str(path))

@@ -34,14 +34,18 @@ __all__ = ["Judge", "LinkUser", "ProtocolLink", "SupersededError"]
 
 log = logging.getLogger(__name__)
 
+RUN_DIRECTORY_REMEDY = (
+    "stop it, or start this one with its --run-dir; if there is none any more, write {epoch} in the"
+    " file epoch there"
+)
+
 
 class SupersededError(RuntimeError):
     """Another controller leads these daemons. The message has the remedy."""
 
-    def __init__(self, epoch: int) -> None:
+    def __init__(self, epoch: int, remedy: str) -> None:
         super().__init__(
-            f"the daemons obey a controller of epoch {epoch}: stop it, or start this one with its"
-            f" --run-dir; if there is none any more, write {epoch} in the file epoch there"
+            f"the daemons obey a controller of epoch {epoch}: {remedy.format(epoch=epoch)}"
         )
 
 
@@ -70,15 +74,21 @@ class ProtocolLink:
 
     user: LinkUser
 
-    def __init__(self, metrics: Metrics, judge: Judge | None = None) -> None:
-        """Without a judge, whoever has the pre-shared key may link, under any name."""
+    def __init__(
+        self, metrics: Metrics, judge: Judge | None = None, *, remedy: str = RUN_DIRECTORY_REMEDY
+    ) -> None:
+        """Without a judge, whoever has the pre-shared key may link, under any name.
+
+        `remedy` says what to do about another controller that leads; {epoch} in it is its epoch.
+        """
+        self._remedy = remedy
         self._metrics = metrics
         self._judge = judge
         self._server: aio.ServerLink | None = None
         self._is_leading = False
 
     async def open(
-        self, *, bind: tuple[str, int], private_key: bytes, psk: bytes, epoch: int
+        self, *, bind: tuple[str, int], private_key: bytes, psks: tuple[bytes, ...], epoch: int
     ) -> None:
         """Link daemons, and stand by. Raises OSError where the address cannot be had.
 
@@ -86,7 +96,7 @@ class ProtocolLink:
         """
         config = ServerConfig(
             private_key=private_key,
-            psks=(psk,),
+            psks=psks,
             epoch=epoch,
             serves_table=False,
             judges_credentials=self._judge is not None,
@@ -98,11 +108,16 @@ class ProtocolLink:
             raise OSError(error.errno, reason) from error
         self._server = server
 
+    def use_psks(self, psks: tuple[bytes, ...]) -> None:
+        """Take these; a daemon that is linked by another one is asked to renew its keys."""
+        assert self._server is not None
+        self._server.set_psks(psks)
+
     def lead(self, epoch: int) -> None:
         """Serve the table as it is now, above all earlier ones. Raises SupersededError."""
         assert self._server is not None
         if epoch <= self._server.core.epoch:
-            raise SupersededError(self._server.core.epoch)
+            raise SupersededError(self._server.core.epoch, self._remedy)
         self._server.raise_epoch(epoch)
         # Not before: a daemon that was given an empty table would give up all that it holds.
         self._server.serve_table(is_complete=True)
@@ -180,7 +195,7 @@ class ProtocolLink:
         """The leader's epoch was raised; or, where we lead, daemons obey somebody else."""
         assert self._server is not None
         if self._is_leading:
-            raise SupersededError(epoch)
+            raise SupersededError(epoch, self._remedy)
         self._server.raise_epoch(epoch)
 
     def _on_message(self, event: MessageReceived, received_ns: int) -> None:

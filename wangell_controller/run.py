@@ -81,7 +81,7 @@ class _Life:
         await self._link.open(
             bind=self._settings.listen,
             private_key=keys.private_key,
-            psk=keys.psk,
+            psks=keys.psks,
             epoch=self._run_directory.epoch(),
         )
         log.info("serving daemons at %s:%d", *self._link.address)

@@ -5,7 +5,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 
-from wangell_daemon.keys import read_key
+from wangell_daemon.keys import KeyFileError, read_key, read_psks
 from wangell_daemon.settings import Address, Settings
 from wangell_proto import ClientConfig
 from wangell_proto.constants import SERVERS_MAX
@@ -26,7 +26,7 @@ class Controllers:
         self._settings = settings
         self._use = use
         self._public_key = read_key(settings.key_dir / "controller.pub")
-        self._psk = read_key(settings.key_dir / "psk")
+        read_psks(settings.key_dir / "psk")
         self._problem = ""
         self._used: ClientConfig | None = None
 
@@ -36,21 +36,22 @@ class Controllers:
             try:
                 await self.look()
                 self._problem = ""
-            except OSError as error:  # no address yet, or the file is being replaced
+            # No address yet, or a file is being replaced, or replaced by what is none.
+            except (OSError, KeyFileError) as error:
                 self._tell(str(error))
             if not self._may_change:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def look(self) -> None:
-        """Look names up, read the credential, and use what has changed. Raises OSError."""
+        """Look names up, read what may change, and use what has. Raises OSError, KeyFileError."""
         servers = await self._addresses()
         credential_file = self._settings.credential_file
         config = ClientConfig(
             name=self._settings.node_name,
             servers=servers,
             server_public_key=self._public_key,
-            psks=(self._psk,),
+            psks=read_psks(self._settings.key_dir / "psk"),
             credential=credential_file.read_bytes().strip() if credential_file else b"",
         )
         if config != self._used:

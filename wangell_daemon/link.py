@@ -83,6 +83,7 @@ class Link:
         if self._client is None:
             self._client = await open_client(config, self._on_event)
             return
+        self._client.set_psks(config.psks)
         self._client.set_credential(config.credential)
         self._client.set_servers(config.servers)
 

@@ -23,7 +23,7 @@ from wangell_daemon.datapath import (
     detach_pod_interfaces,
     remove_rules,
 )
-from wangell_daemon.keys import read_key
+from wangell_daemon.keys import read_key, read_psks
 from wangell_daemon.lock import only_daemon_of, serves_another
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
@@ -42,7 +42,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises DatapathError, KeyFileError, AlreadyServedError."""
     read_key(settings.key_dir / "controller.pub")  # to fail before anything is touched
-    read_key(settings.key_dir / "psk")
+    read_psks(settings.key_dir / "psk")
     with only_daemon_of(settings.interface), contextlib.ExitStack() as leaving:
         datapath = Datapath(settings.interface)
         leaving.callback(datapath.close)

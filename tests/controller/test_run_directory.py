@@ -93,8 +93,9 @@ def test_keys_are_private_and_fit_each_other(tmp_path: Path) -> None:
     public = X25519PrivateKey.from_private_bytes(keys.private_key).public_key()
     written = base64.b64decode(paths[1].read_text())
     assert public.public_bytes_raw() == written
-    assert len(keys.psk) == 32
-    assert keys.psk not in (keys.private_key, written)
+    (psk,) = keys.psks
+    assert len(psk) == 32
+    assert psk not in (keys.private_key, written)
 
 
 def test_no_two_are_alike(tmp_path: Path) -> None:

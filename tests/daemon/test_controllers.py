@@ -262,3 +262,30 @@ def test_an_ipv6_address_is_an_address() -> None:
     assert not controllers_module._is_address("controller.wangell.svc")
     assert asyncio.run(controllers_module._resolve("::1", 7946)) == [("::1", 7946)]
     assert asyncio.run(controllers_module._resolve("127.0.0.1", 7946)) == [("127.0.0.1", 7946)]
+
+
+def write_psks(cluster: Cluster, *psks: bytes) -> None:
+    lines = "\n".join(base64.b64encode(psk).decode() for psk in psks)
+    (cluster.directory / "psk").write_text(lines)
+
+
+def test_a_psk_that_is_rotated_is_used_and_nonsense_in_its_place_is_not(
+    cluster: Cluster, turns: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.names = {"headless": ["10.0.0.1"]}
+    new = bytes(32)
+
+    async def story() -> None:
+        await following(
+            cluster.controllers(("headless", 7946)),
+            [
+                lambda: write_psks(cluster, new, PSK),
+                lambda: (cluster.directory / "psk").write_text("nonsense"),  # type: ignore[list-item, return-value]
+                lambda: write_psks(cluster, new),
+            ],
+        )
+
+    play(story)
+    assert [each.psks for each in cluster.used] == [(PSK,), (new, PSK), (new,)]
+    assert "psk: not a key" in caplog.text
+    assert "nonsense" not in caplog.text

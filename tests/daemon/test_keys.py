@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wangell_daemon.keys import KeyFileError, read_key
+from wangell_daemon.keys import KeyFileError, read_key, read_psks
 
 KEY = bytes(range(32))
 
@@ -52,3 +52,17 @@ def test_what_is_no_key_is_refused_and_not_repeated(
     # It may be a key that somebody mistyped: the log is no place for it.
     if len(content) > 8:
         assert content.decode(errors="replace") not in str(refused.value)
+
+
+def test_a_psk_is_two_while_it_is_rotated(tmp_path: Path) -> None:
+    path, other = tmp_path / "psk", bytes(32)
+    path.write_text("\n".join(base64.b64encode(key).decode() for key in (other, KEY)) + "\n")
+    assert read_psks(path) == (other, KEY), "in their order: the first is shown"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "not a key"), (3, "3 keys")])
+def test_it_is_not_none_and_not_three(tmp_path: Path, count: int, said: str) -> None:
+    path = tmp_path / "psk"
+    path.write_text("\n".join([base64.b64encode(KEY).decode()] * count))
+    with pytest.raises(KeyFileError, match=f"{path}: {said}"):
+        read_psks(path)

@@ -306,3 +306,21 @@ def test_one_controller_of_two_that_goes_is_not_the_end_of_the_link() -> None:
         await house.until(lambda: ("down",) in house.user.told)
 
     play(story)
+
+
+def test_a_psk_is_rotated_under_the_link() -> None:
+    new = bytes(32)
+
+    async def story(house: House) -> None:
+        await house.linked()
+        house.server.set_psks((PSK, new))
+        await house.link.use(house.config(psk=new))
+        house.link.report(WAKE, lane=Lane.WAKE)
+        await house.until(house.reports)
+        house.server.set_psks((new,))
+        house.link.report(WAKE, lane=Lane.WAKE)
+        await house.until(lambda: len(house.reports()) == 2)
+        assert house.user.told.count(("up",)) == 1
+        assert ("down",) not in house.user.told
+
+    play(story)

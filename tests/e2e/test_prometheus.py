@@ -26,24 +26,29 @@ def test_its_quantile_is_the_clients_own_within_a_bucket(installed: Wangell) -> 
         installed.change({"idleTimeout": 1}, MEASURED)
         starts = cold_starts(installed, ADDRESS, RUNS, MEASURED)
         # The service's own pod, which is up just now, has no annotation: it is not scraped.
-        prometheus = Prometheus(installed.cluster)
+        with Prometheus(installed.cluster) as prometheus:
+            counted, said_s, bounds = ask(prometheus, installed)
     finally:
         installed.remove(ADDRESS, MEASURED)
-    with prometheus:
-        pods = [each["metadata"]["name"] for each in installed.cluster.get("pods", SYSTEM)["items"]]
-        prometheus.wait_for_targets(len(pods))
-        assert set(prometheus.targets()) == set(pods)
-        series = f'wangell_cold_start_seconds_bucket{{service="{MEASURED}",outcome="answered"}}'
-        until(lambda: bool(prometheus.query(series)), "the histogram", timeout_s=20)
-
-        counted = prometheus.value(f"sum({series.replace('_bucket', '_count')})")
-        said_s = prometheus.value(f"histogram_quantile(0.5, sum by (le) ({series}))")
-        bounds = sorted({float(labels["le"]) for labels, _ in prometheus.query(series)})
 
     seen_s = statistics.median(each.time_ms / 1000 for each in starts)
     record(prometheus_p50_ms=round(said_s * 1000, 1), client_p50_ms=round(seen_s * 1000, 1))
     assert counted == RUNS
     assert abs(bisect.bisect_left(bounds, said_s) - bisect.bisect_left(bounds, seen_s)) <= 1
+
+
+def ask(prometheus: Prometheus, wangell: Wangell) -> tuple[float, float, list[float]]:
+    """The starts that it counts, their median in seconds, and the bounds of the buckets."""
+    pods = [each["metadata"]["name"] for each in wangell.cluster.get("pods", SYSTEM)["items"]]
+    prometheus.wait_for_targets(len(pods))
+    assert set(prometheus.targets()) == set(pods)
+    series = f'wangell_cold_start_seconds_bucket{{service="{MEASURED}",outcome="answered"}}'
+    until(lambda: bool(prometheus.query(series)), "the histogram", timeout_s=20)
+    return (
+        prometheus.value(f"sum({series.replace('_bucket', '_count')})"),
+        prometheus.value(f"histogram_quantile(0.5, sum by (le) ({series}))"),
+        sorted({float(labels["le"]) for labels, _ in prometheus.query(series)}),
+    )
 
 
 def test_promtool_has_nothing_to_say(installed: Wangell) -> None:

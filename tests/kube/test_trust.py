@@ -13,8 +13,10 @@ from wangell_controller.keys import KeyFileError
 from wangell_controller.kube.admission import REVIEWS_MAX, Admission, objection_to, review_of
 from wangell_controller.kube.epoch import TRANSITIONS_MAX, epoch_of, take_epoch
 from wangell_controller.kube.errors import ConflictError, ForbiddenError, UnavailableError
-from wangell_controller.kube.link_keys import CONTROLLER_SECRET, DAEMON_SECRET, keys_of
+from wangell_controller.kube.life import LEASE_REMEDY
+from wangell_controller.kube.link_keys import CONTROLLER_SECRET, DAEMON_SECRET, keys_of, psks_of
 from wangell_controller.kube.resources import LEASES, SECRETS
+from wangell_controller.link import SupersededError
 from wangell_proto import public_key
 
 USER = "system:serviceaccount:wangell-system:wangell-daemon"
@@ -159,7 +161,7 @@ def test_daemons_see_the_public_half_and_never_the_private_one() -> None:
     cluster = FakeCluster()
     made = keys(cluster)
     shown = secret(cluster, DAEMON_SECRET)
-    assert shown == {"controller.pub": public_key(made.private_key), "psk": made.psk}
+    assert shown == {"controller.pub": public_key(made.private_key), "psk": made.psks[0]}
     assert made.private_key not in shown.values()
     assert set(secret(cluster, CONTROLLER_SECRET)) == {"controller.key", "controller.pub", "psk"}
 
@@ -189,6 +191,52 @@ def test_secrets_that_do_not_fit_together_are_said_to() -> None:
     cluster.remove(SECRETS.path("wangell-system", CONTROLLER_SECRET))
     with pytest.raises(KeyFileError, match="wangell-daemon-keys does not fit"):
         keys(cluster)
+
+
+def text(*psks: bytes) -> str:
+    lines = "\n".join(base64.b64encode(psk).decode() for psk in psks)
+    return base64.b64encode(lines.encode()).decode()
+
+
+def rotate(cluster: FakeCluster, name: str, *psks: bytes) -> None:
+    cluster.of(SECRETS, name, "wangell-system")["data"]["psk"] = text(*psks)
+
+
+NEW, THIRD = b"n" * 32, b"t" * 32
+
+
+def test_while_one_is_rotated_there_are_two() -> None:
+    cluster = FakeCluster()
+    (old,) = keys(cluster).psks
+    rotate(cluster, CONTROLLER_SECRET, old, NEW)
+
+    assert keys(cluster).psks == (old, NEW)
+    assert virtual_time.run(psks_of(cluster, namespace="wangell-system")) == (old, NEW)
+    rotate(cluster, DAEMON_SECRET, NEW)
+    assert keys(cluster).psks == (old, NEW), "daemons have the new one already"
+
+
+def test_a_rotation_that_would_leave_daemons_outside_is_said_to() -> None:
+    cluster = FakeCluster()
+    keys(cluster)
+    rotate(cluster, CONTROLLER_SECRET, NEW)
+    with pytest.raises(KeyFileError, match="wangell-daemon-keys does not fit"):
+        keys(cluster)
+
+
+def test_three_are_refused() -> None:
+    cluster = FakeCluster()
+    (old,) = keys(cluster).psks
+    rotate(cluster, CONTROLLER_SECRET, old, NEW, THIRD)
+    with pytest.raises(KeyFileError, match="wangell-controller-keys: psk: 3 keys"):
+        virtual_time.run(psks_of(cluster, namespace="wangell-system"))
+
+
+def test_whom_daemons_do_not_obey_is_told_of_the_lease() -> None:
+    said = str(SupersededError(7, LEASE_REMEDY))
+    assert "a controller of epoch 7: " in said
+    assert "Lease wangell-controller" in said
+    assert "--run-dir" not in said, "there is none on Kubernetes"
 
 
 @pytest.mark.parametrize("text", ["", "bm90IGEga2V5", "!!"])

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from wangell_controller.controller import Controller
 from wangell_controller.exports import export
-from wangell_controller.keys import Keys
+from wangell_controller.keys import KeyFileError, Keys
 from wangell_controller.kube.admission import Admission
 from wangell_controller.kube.api import Api, NoClusterError, Selection
 from wangell_controller.kube.backend import KubeBackend
@@ -20,7 +20,7 @@ from wangell_controller.kube.errors import KubeError
 from wangell_controller.kube.events import Events
 from wangell_controller.kube.health import Health
 from wangell_controller.kube.inventory import Inventory
-from wangell_controller.kube.link_keys import keys_of
+from wangell_controller.kube.link_keys import CONTROLLER_SECRET, keys_of, psks_of
 from wangell_controller.kube.operator import Operator
 from wangell_controller.kube.resources import NAMESPACES
 from wangell_controller.kube.warmth import keep_warm
@@ -41,6 +41,12 @@ TICK_S = 1.0
 # Ticks between two looks at the peers' round trips: as often as anybody scrapes.
 MEASURE_TICKS = 5
 RETRY_S_MIN, RETRY_S_MAX = 0.2, 10.0
+# Nodes take a minute to learn of a Secret that has changed: no rotation waits for this.
+KEYS_LOOK_S = 10.0
+LEASE_REMEDY = (
+    "if that one should lead, stop this one; if there is none any more, the Lease"
+    " wangell-controller is an older one, put back: delete it, and the next start goes beyond"
+)
 # The kubelet's own grace is 30 s.
 LEAVE_S = 5.0
 
@@ -54,7 +60,7 @@ class Life:
         self._api, self._wakes = api, api.twin()
         user = f"system:serviceaccount:{settings.namespace}:{settings.daemon_account}"
         self._admission = Admission(api, user=user)
-        self._link = ProtocolLink(self.metrics, self._admission)
+        self._link = ProtocolLink(self.metrics, self._admission, remedy=LEASE_REMEDY)
         self._operator = operator = Operator(api)
         self._inventory = Inventory(api, operator)
         self._events = Events(api, self._inventory.declaration, instance=settings.identity)
@@ -131,10 +137,12 @@ class Life:
         await self._link.open(
             bind=self._settings.listen,
             private_key=keys.private_key,
-            psk=keys.psk,
+            psks=keys.psks,
             epoch=epoch - 1,
         )
         log.info("daemons are linked at %s:%d", *self._link.address)
+        if self._settings.keys is None:
+            self._take_on(self._follow_keys(keys.psks))
         self._take_on(self._inventory.follow())
         await self._inventory.whole()
         export(self.metrics, controller=self._controller, backend=self._backend, link=self._link)
@@ -156,6 +164,20 @@ class Life:
             lambda: take_epoch(api, namespace=namespace, holder=holder), "the epoch"
         )
         return keys, epoch
+
+    async def _follow_keys(self, used: tuple[bytes, ...]) -> None:
+        """Use the pre-shared keys as the Secret has them: they are rotated without a restart."""
+        while True:
+            await asyncio.sleep(KEYS_LOOK_S)
+            try:
+                psks = await psks_of(self._api, namespace=self._settings.namespace)
+            except (KubeError, KeyFileError) as error:
+                log.warning("the pre-shared keys stay as they were: %s", error)
+                continue
+            if psks != used:
+                self._link.use_psks(psks)
+                used = psks
+                log.info("%s has changed: %d pre-shared key(s)", CONTROLLER_SECRET, len(psks))
 
     def _tick(self) -> None:
         self._controller.tick()

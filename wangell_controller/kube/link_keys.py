@@ -8,11 +8,20 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from wangell_controller.keys import PRIVATE, PUBLIC, SHARED, KeyFileError, Keys, new_keys, read_key
+from wangell_controller.keys import (
+    PRIVATE,
+    PUBLIC,
+    SHARED,
+    KeyFileError,
+    Keys,
+    new_keys,
+    read_key,
+    read_psks,
+)
 from wangell_controller.kube.errors import ExistsError, NotFoundError
 from wangell_controller.kube.resources import MANAGED_BY, SECRETS
 
-__all__ = ["CONTROLLER_SECRET", "DAEMON_SECRET", "SecretApi", "keys_of"]
+__all__ = ["CONTROLLER_SECRET", "DAEMON_SECRET", "SecretApi", "keys_of", "psks_of"]
 
 CONTROLLER_SECRET = "wangell-controller-keys"  # noqa: S105 (a name)
 DAEMON_SECRET = "wangell-daemon-keys"  # noqa: S105
@@ -33,18 +42,28 @@ async def keys_of(api: SecretApi, *, namespace: str) -> Keys:
     texts = await _read_or_make(api, namespace, CONTROLLER_SECRET, new_keys())
     keys = Keys(
         private_key=read_key(texts.get(PRIVATE, ""), f"{CONTROLLER_SECRET}: {PRIVATE}"),
-        psk=read_key(texts.get(SHARED, ""), f"{CONTROLLER_SECRET}: {SHARED}"),
+        psks=_psks(texts, CONTROLLER_SECRET),
     )
     wanted = {name: texts.get(name, "") for name in (PUBLIC, SHARED)}
     shown = await _read_or_make(api, namespace, DAEMON_SECRET, wanted)
-    if {name: shown.get(name, "").strip() for name in wanted} != {
-        name: text.strip() for name, text in wanted.items()
-    }:
+    is_shown = shown.get(PUBLIC, "").strip() == wanted[PUBLIC].strip()
+    if not (is_shown and set(_psks(shown, DAEMON_SECRET)) & set(keys.psks)):
         raise KeyFileError(
             f"{DAEMON_SECRET} does not fit {CONTROLLER_SECRET}: no daemon could link. Delete"
             f" {DAEMON_SECRET}, and it is made anew"
         )
     return keys
+
+
+async def psks_of(api: SecretApi, *, namespace: str) -> tuple[bytes, ...]:
+    """Return the pre-shared keys of now. Raises KubeError, KeyFileError."""
+    return _psks(
+        _texts(await api.get(SECRETS.path(namespace, CONTROLLER_SECRET))), CONTROLLER_SECRET
+    )
+
+
+def _psks(texts: Mapping[str, str], secret: str) -> tuple[bytes, ...]:
+    return read_psks(texts.get(SHARED, ""), f"{secret}: {SHARED}")
 
 
 async def _read_or_make(
