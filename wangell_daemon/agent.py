@@ -223,6 +223,7 @@ class Agent:
             self._handover.renew()
         self.metrics.waiting(self._node.held)
         now_ns = time.monotonic_ns()
+        self._carry_out(self._node.repeat(now_ns=now_ns))
         services = [self._activity(each, now_ns=now_ns) for each in self._node.warm()]
         for part, first in enumerate(range(0, len(services), ACTIVITY_SERVICES_MAX)):
             report = Activity(services=tuple(services[first : first + ACTIVITY_SERVICES_MAX]))
@@ -286,8 +287,12 @@ class Agent:
         self.metrics.refused(effect.service)
 
     def _report_wake(self, effect: ReportWake) -> None:
-        self.link.report(effect.wake, lane=Lane.WAKE)
-        self.metrics.woke(effect.wake.service)
+        wake = effect.wake
+        if effect.is_repeat:  # While no controller answers, one of them waits.
+            self.link.report(wake, lane=Lane.WAKE, replaces=f"wake {wake.service}")
+            return
+        self.link.report(wake, lane=Lane.WAKE)
+        self.metrics.woke(wake.service)
 
     def _report_listening(self, effect: ReportListening) -> None:
         report = Listening(
@@ -296,7 +301,7 @@ class Agent:
             workload=effect.workload,
             address=effect.address,
         )
-        self.link.report(report, lane=Lane.WAKE)
+        self.link.report(report, lane=Lane.WAKE, replaces=f"listening {effect.service}")
 
     def _count_connections(self, effect: CountConnections) -> None:
         live = sum(self._listeners.connections(each, effect.port) for each in effect.workloads)

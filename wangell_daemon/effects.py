@@ -134,6 +134,7 @@ class ReportWake:
     """Tell the controller, before everything else."""
 
     wake: Wake
+    is_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,10 @@ class Node:
             effects += self._after(service, service.deadline(now_ns=now_ns))
         return effects
 
+    def repeat(self, *, now_ns: int) -> list[Effect]:
+        """Each second: say again what has not come about."""
+        return [effect for service in self for effect in service.repeat(now_ns=now_ns)]
+
     def warm(self) -> list[Service]:
         """Those whose activity the controller wants to know."""
         return [each for each in self if each.record and each.record.phase is Phase.WARM]

@@ -5,7 +5,6 @@ The controller's record decides, with one exception: on LISTEN the service is *r
 once, because the record's way through the controller would cost the wake a round trip.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 from wangell_daemon.effects import (
@@ -24,12 +23,11 @@ from wangell_daemon.effects import (
     Watch,
     refusals,
 )
+from wangell_daemon.endpoints import chosen_endpoint
 from wangell_daemon.held import HeldSyn, HeldSyns, Tally
-from wangell_daemon.packets import destination_of
 from wangell_daemon.routing import Routing
 from wangell_daemon.timeline import Timeline
-from wangell_daemon.wake import Wake, is_later
-from wangell_proto import vocabulary
+from wangell_daemon.wake import REPEAT_NS, Wake, is_later, wake_message
 from wangell_proto.vocabulary import Endpoint, Phase, ServiceRecord, Started
 
 __all__ = ["Service"]
@@ -102,14 +100,8 @@ class Service:
 
     def started(self, report: Started, *, rtt_ns: int | None) -> list[Effect]:
         """The controller says when it started the replica."""
-        if self._wake is None:
-            return []
-        self._wake.take_start(
-            report.activation,
-            received_ns=report.received_ns,
-            spawned_ns=report.spawned_ns,
-            rtt_ns=rtt_ns,
-        )
+        if self._wake is not None:
+            self._wake.take_start(report, rtt_ns=rtt_ns)
         return self._end_if_told()
 
     def link_restored(self) -> list[Effect]:
@@ -119,6 +111,11 @@ class Service:
         is_draining = self.record is not None and self.record.phase is Phase.DRAINING
         armed = [self._count_connections()] if is_draining else []
         return [*armed, *self._report_wake(), *self._report_listening()]
+
+    def repeat(self, *, now_ns: int) -> list[Effect]:
+        """Say again what has not come about: whoever acknowledged it may not have acted on it."""
+        listening = self._report_listening() if now_ns - self._listened_ns >= REPEAT_NS else []
+        return self._repeat_wake(now_ns=now_ns) + listening
 
     # What the kernel says.
 
@@ -275,23 +272,13 @@ class Service:
 
     def _hand_over(self) -> list[Effect]:
         """Point new connections at a replica; set while SYNs are held, off the wake path."""
-        endpoint = self._chosen_endpoint()
+        endpoint = chosen_endpoint(
+            self.record, heard=self._heard, heard_address=self._heard_address, node=self._node
+        )
         if endpoint is None or self.record is None or endpoint.is_routed:
             return self.routing.end_hand_over()
         is_away = endpoint.node != self._node
         return self.routing.hand_over(endpoint.address, self.record.target_port, is_away=is_away)
-
-    def _chosen_endpoint(self) -> Endpoint | None:
-        """The one that is known to listen, else one of this node: it sees the client's address."""
-        known = [self._with_address(each) for each in self.record.endpoints] if self.record else []
-        endpoints = [each for each in known if each.address]
-        endpoints.sort(key=lambda each: (each.workload != self._heard, each.node != self._node))
-        return endpoints[0] if endpoints else None
-
-    def _with_address(self, endpoint: Endpoint) -> Endpoint:
-        if endpoint.address or endpoint.workload != self._heard:
-            return endpoint
-        return dataclasses.replace(endpoint, address=self._heard_address)
 
     # Telling the controller.
 
@@ -302,18 +289,22 @@ class Service:
         if not self.held or self._wake is None or self._wake.is_reported:
             return []
         self._wake.reported_activation = record.activation
-        syn = next(iter(self.held)).syn
-        address, port = destination_of(syn.flow)
-        wake = vocabulary.Wake(
-            service=self.name,
-            address=address,
-            port=port,
-            sequence=syn.sequence,
-            activation=record.activation,
-        )
+        wake = wake_message(self.name, self.held, record.activation)
         # The handover costs nothing here: the controller has the wake by now, and we would wait.
         hand_over = self._hand_over() if record.phase is Phase.COLD else []
         return [ReportWake(wake), *hand_over, *self._probe(is_once=False, wanted=False)]
+
+    def _repeat_wake(self, *, now_ns: int) -> list[Effect]:
+        record, wake = self.record, self._wake
+        if record is None or wake is None or not self.held or self._is_released:
+            return []
+        if record.phase is Phase.WARM or not wake.is_to_be_repeated(now_ns):
+            return []
+        # While it is waking, the wake was for the activation before the record's.
+        activation = max(0, record.activation - (record.phase is Phase.WAKING))
+        if record.phase is not Phase.WAKING:
+            wake.reported_activation = activation
+        return [ReportWake(wake_message(self.name, self.held, activation), is_repeat=True)]
 
     def _is_awaited(self) -> bool:
         """Whether a LISTEN is what the wake waits for."""
@@ -327,8 +318,7 @@ class Service:
             return []
         if record.phase not in (Phase.COLD, Phase.WAKING):
             return []
-        report = ReportListening(self.name, self._activation(), self._heard, self._heard_address)
-        return [report]
+        return [ReportListening(self.name, self._activation(), self._heard, self._heard_address)]
 
     def _count_connections(self) -> CountConnections:
         assert self.record is not None

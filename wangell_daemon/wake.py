@@ -1,12 +1,20 @@
 """A wake under way: from the first held SYN to the first client's ACK."""
 
-from wangell_daemon.timeline import Timeline
-from wangell_proto.vocabulary import Phase, ServiceRecord
+from collections.abc import Iterable
 
-__all__ = ["STARTED_WAIT_NS", "Wake", "is_later"]
+from wangell_daemon.held import HeldSyn
+from wangell_daemon.packets import destination_of
+from wangell_daemon.timeline import Timeline
+from wangell_proto.vocabulary import Phase, ServiceRecord, Started
+from wangell_proto.vocabulary import Wake as WakeMessage
+
+__all__ = ["REPEAT_NS", "STARTED_WAIT_NS", "Wake", "is_later", "wake_message"]
 
 # A controller's Started may come after the client's ACK; the cold start is told without it then.
 STARTED_WAIT_NS = 1_000_000_000
+# Most wakes are over by then. Said each second, until the record says that it has come about: a
+# controller that was killed takes its word with it, and one that stands by acts on wakes alone.
+REPEAT_NS = 1_000_000_000
 
 
 class Wake:
@@ -32,17 +40,21 @@ class Wake:
         """Whether nothing is missing of its timeline."""
         return self.is_answered and self.timeline.spawned_ns is not None
 
+    def is_to_be_repeated(self, now_ns: int) -> bool:
+        """Whether it has lasted so long that whoever was told of it may have forgotten it."""
+        return now_ns - self.timeline.first_syn_ns >= REPEAT_NS
+
     def waits_for_start_until_ns(self) -> int | None:
         """When an answered wake is told without the controller's part; None: not answered."""
         acked_ns = self.timeline.acked_ns
         return None if acked_ns is None else acked_ns + STARTED_WAIT_NS
 
-    def take_start(
-        self, activation: int, *, received_ns: int, spawned_ns: int, rtt_ns: int | None
-    ) -> None:
+    def take_start(self, report: Started, *, rtt_ns: int | None) -> None:
         """The controller says when it started the replica. One of an earlier wake is ignored."""
-        if self.reported_activation is None or activation > self.reported_activation:
-            self.timeline.place_start(received_ns=received_ns, spawned_ns=spawned_ns, rtt_ns=rtt_ns)
+        if self.reported_activation is None or report.activation > self.reported_activation:
+            self.timeline.place_start(
+                received_ns=report.received_ns, spawned_ns=report.spawned_ns, rtt_ns=rtt_ns
+            )
 
     def acked(self, seen_ns: int) -> None:
         """A client's ACK was seen; the first one counts."""
@@ -58,6 +70,19 @@ class Wake:
         """A SYN is being injected; the first one counts."""
         if self.timeline.injected_ns is None:
             self.timeline.injected_ns = now_ns
+
+
+def wake_message(service: str, held: Iterable[HeldSyn], activation: int) -> WakeMessage:
+    """Return what a controller is told. `held` has one SYN at least, and the first is named."""
+    syn = next(iter(held)).syn
+    address, port = destination_of(syn.flow)
+    return WakeMessage(
+        service=service,
+        address=address,
+        port=port,
+        sequence=syn.sequence,
+        activation=activation,
+    )
 
 
 def is_later(record: ServiceRecord, before: ServiceRecord | None) -> bool:
