@@ -77,12 +77,21 @@ class Metrics:
             "Times that manifests were read again and were not right.",
             registry=self.registry,
         )
+        self._leader = Gauge(
+            "wangell_controller_leader",
+            "Whether this controller leads: 1, or 0 while it stands by.",
+            registry=self.registry,
+        )
         self._round_trip = Gauge(
             "wangell_peer_round_trip_seconds",
             "Of the last message that the peer acknowledged.",
             ("peer",),
             registry=self.registry,
         )
+
+    def leads(self, is_so: bool) -> None:  # noqa: FBT001 (what a gauge is set to)
+        """This controller leads from now on, or no more."""
+        self._leader.set(is_so)
 
     def woken(self, service: str, result: WakeResult) -> None:
         """A wake came."""

@@ -112,6 +112,7 @@ class _Life:
             run_directory=self._run_directory,
             declared=self._declared,
         )
+        self.metrics.leads(True)
         log.info("leading with epoch %d", self._run_directory.epoch())
 
     async def until_stopped(self) -> None:

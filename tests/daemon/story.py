@@ -243,6 +243,10 @@ class Story:
             raise AssertionError("deadlines without end")
         self.now_ns = until_ns
 
+    def beat(self) -> list[Effect]:
+        """The daemon's second has passed."""
+        return self._do(lambda: self.node.repeat(now_ns=self.now_ns))
+
     # A whole cold start, for stories about what comes after.
 
     def awake(self, *, activation: int = 1, name: str = X, **changes: object) -> "Story":

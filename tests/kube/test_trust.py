@@ -1,4 +1,4 @@
-"""Who may link, with which keys, under which epoch."""
+"""Who may link, and with which keys."""
 
 import asyncio
 import base64
@@ -11,11 +11,10 @@ from tests.kube.fake_cluster import FakeCluster
 from tests.kube.virtual_time import settle
 from wangell_controller.keys import KeyFileError
 from wangell_controller.kube.admission import REVIEWS_MAX, Admission, objection_to, review_of
-from wangell_controller.kube.epoch import TRANSITIONS_MAX, epoch_of, take_epoch
-from wangell_controller.kube.errors import ConflictError, ForbiddenError, UnavailableError
+from wangell_controller.kube.errors import ForbiddenError, UnavailableError
 from wangell_controller.kube.life import LEASE_REMEDY
 from wangell_controller.kube.link_keys import CONTROLLER_SECRET, DAEMON_SECRET, keys_of, psks_of
-from wangell_controller.kube.resources import LEASES, SECRETS
+from wangell_controller.kube.resources import SECRETS
 from wangell_controller.link import SupersededError
 from wangell_proto import public_key
 
@@ -259,54 +258,3 @@ def test_keys_that_may_not_be_read_are_no_reason_to_make_others() -> None:
     with pytest.raises(ForbiddenError):
         keys(cluster)
     assert cluster.did() == []
-
-
-# --- Epoch ----------------------------------------------------------------------------------------
-
-
-def taken(cluster: FakeCluster, holder: str = "one") -> int:
-    return virtual_time.run(take_epoch(cluster, namespace="wangell-system", holder=holder))
-
-
-def test_each_taking_raises_it() -> None:
-    cluster = FakeCluster()
-    epochs = [taken(cluster, f"controller-{number}") for number in range(3)]
-    assert epochs == [epochs[0], epochs[0] + 1, epochs[0] + 2]
-    spec = cluster.of(LEASES, "wangell-controller", "wangell-system")["spec"]
-    assert (spec["leaseTransitions"], spec["holderIdentity"]) == (3, "controller-2")
-
-
-def test_two_that_take_it_together_get_two() -> None:
-    cluster = FakeCluster()
-
-    async def both() -> list[int]:
-        names = ("one", "two", "three")
-        return await asyncio.gather(
-            *(take_epoch(cluster, namespace="wangell-system", holder=name) for name in names)
-        )
-
-    assert len(set(virtual_time.run(both()))) == 3
-
-
-def test_a_lease_that_was_deleted_does_not_begin_below() -> None:
-    lease = {"metadata": {"creationTimestamp": "2026-11-24T09:00:00Z"}, "spec": {}}
-    before = epoch_of({**lease, "spec": {"leaseTransitions": TRANSITIONS_MAX - 1}})
-    lease["metadata"]["creationTimestamp"] = "2026-11-24T09:00:01Z"
-    assert epoch_of({**lease, "spec": {"leaseTransitions": 1}}) > before
-
-
-def test_one_that_changes_all_the_time_is_given_up() -> None:
-    cluster = FakeCluster()
-    taken(cluster)
-    cluster.refusals = [("PATCH", ConflictError("changed"))] * 100
-    with pytest.raises(ConflictError, match="changes all the time"):
-        taken(cluster)
-    assert len(cluster.refusals) == 80
-
-
-def test_one_that_may_not_be_had_is_not_asked_for_again_at_once() -> None:
-    cluster = FakeCluster()
-    cluster.refusals = [("GET", ForbiddenError("rbac"))] * 3
-    with pytest.raises(ForbiddenError):
-        taken(cluster)
-    assert len(cluster.refusals) == 2

@@ -5,7 +5,8 @@ say about the pod afterwards is waited for, only told on.
 
 Raising is idempotent, and anybody may: whoever does it besides us (another controller, a user) is
 told as found. Lowering names the version of the Deployment that it was decided on, so one that was
-raised meanwhile is not lowered.
+raised meanwhile is not lowered: whoever raises what is up already (a controller that does not lead,
+or a new leader taking over) writes so into its annotations.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from wangell_controller.kube.endpoints import Endpoints
 from wangell_controller.kube.errors import ConflictError, KubeError, NotFoundError
 from wangell_controller.kube.inventory import Inventory, Object
 from wangell_controller.kube.observed import (
+    claims_on,
     frontends_of,
     pod_of,
     ready_pods,
@@ -64,8 +66,8 @@ class _Seen(NamedTuple):
     """A Deployment as it was when something was decided."""
 
     version: str
-    generation: int
-    "Grows when what it asks for changes, and not with its status"
+    wish: tuple[object, ...]
+    "Changes with what it asks for, and with who else wants it up; not with its status"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +86,8 @@ class _Slot:
     noted: _Seen | None = None
     "The Deployment as a drain began"
     under_way: asyncio.Task[None] | None = None
+    lowering: asyncio.Task[dict[str, Any]] | None = None
+    "The PATCH to zero that was sent last"
     timer: asyncio.TimerHandle | None = None
 
     @property
@@ -108,13 +112,18 @@ class KubeBackend:
         tell: Tell,
         activations: Mapping[str, int],
         hurry: Callable[[str], None],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`api` is kept warm for wakes alone; `hurry` has a service's objects looked at."""
+        """`api` is kept warm for wakes alone; `hurry` has a service's objects looked at.
+
+        Where it `leads` no more, nothing is lowered.
+        """
         self._api = api
         self._inventory = inventory
         self._tell = tell
         self._activations = activations
         self._hurry = hurry
+        self._leads = leads
         self._loop = asyncio.get_running_loop()
         self._slots: dict[str, _Slot] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -273,6 +282,10 @@ class KubeBackend:
     async def _raise(self, key: str, slot: _Slot, activation: int) -> None:
         backoff = Backoff(RAISE_RETRY_S_MIN, RAISE_RETRY_S_MAX)
         while slot.is_raised and slot.activation == activation:
+            # A PATCH to zero that has no answer yet may be carried out after ours, on another
+            # connection: then ours changed nothing, and is sent again.
+            lowering = slot.lowering
+            is_disputed = lowering is not None and not lowering.done()
             body = {"spec": {"replicas": slot.wanted}}
             try:
                 scale = await self._api.merge(f"{slot.deployment_path}/scale", body)
@@ -285,14 +298,19 @@ class KubeBackend:
                 log.warning("%s: not raised yet: %s", key, error)
             else:
                 slot.version = max(slot.version, version_of(scale))
-                started = ReplicaStarted(activation=activation, spawned_ns=time.monotonic_ns())
-                self._tell(key, started)
-                return
+                self._tell(
+                    key, ReplicaStarted(activation=activation, spawned_ns=time.monotonic_ns())
+                )
+                if not is_disputed:
+                    return
+                assert lowering is not None
+                await asyncio.wait({lowering})
+                continue
             await asyncio.sleep(backoff.next_s())
 
     async def _lower(self, key: str, slot: _Slot, seen: _Seen) -> None:
         backoff = Backoff(LOWER_RETRY_S_MIN, LOWER_RETRY_S_MAX)
-        while not slot.is_raised:
+        while not slot.is_raised and self._leads():
             try:
                 instead = await self._try_to_lower(slot, seen)
             except KubeError as error:
@@ -301,7 +319,7 @@ class KubeBackend:
                 continue
             if instead is None or slot.is_raised:
                 return
-            if instead.generation != seen.generation:
+            if instead.wish != seen.wish:
                 self._found(key, slot, None, "was raised or changed by another meanwhile")
                 return
             seen = instead  # Only its status has changed.
@@ -309,8 +327,11 @@ class KubeBackend:
     async def _try_to_lower(self, slot: _Slot, seen: _Seen) -> _Seen | None:
         """Return what the Deployment is by now, if it is not as it was seen."""
         body = {"metadata": {"resourceVersion": seen.version}, "spec": {"replicas": 0}}
+        slot.lowering = self._loop.create_task(
+            self._api.merge(f"{slot.deployment_path}/scale", body)
+        )
         try:
-            scale = await self._api.merge(f"{slot.deployment_path}/scale", body)
+            scale = await slot.lowering
         except NotFoundError:
             return None
         except ConflictError:
@@ -323,4 +344,5 @@ def _seen(deployment: Object | None) -> _Seen | None:
     if deployment is None:
         return None
     metadata = deployment["metadata"]
-    return _Seen(version=metadata["resourceVersion"], generation=metadata["generation"])
+    wish = (metadata["generation"], *claims_on(deployment))
+    return _Seen(version=metadata["resourceVersion"], wish=wish)

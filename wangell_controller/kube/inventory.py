@@ -17,7 +17,7 @@ from wangell_controller.kube.resources import (
 )
 from wangell_controller.kube.watching import Watched, WatchedApi
 
-__all__ = ["Inventory", "InventoryUser", "Object"]
+__all__ = ["Bystander", "Inventory", "InventoryUser", "Object"]
 
 Object = Mapping[str, Any]
 
@@ -36,6 +36,22 @@ class InventoryUser(Protocol):
 
     def moved(self, key: str) -> None:
         """Its pods, or what the EndpointSlices say of them."""
+
+
+class Bystander:
+    """The InventoryUser of a controller that does not lead: it looks up what it needs."""
+
+    def declared(self, key: str, after: Object | None) -> None:
+        """Nothing follows."""
+
+    def deployed(self, key: str, after: Object | None) -> None:
+        """Nothing follows."""
+
+    def exposed(self, key: str) -> None:
+        """Nothing follows."""
+
+    def moved(self, key: str) -> None:
+        """Nothing follows."""
 
 
 class Inventory:
@@ -72,6 +88,12 @@ class Inventory:
         """Return once everything that there is has been told."""
         for watched in self._watched.values():
             await watched.whole.wait()
+
+    def hand_to(self, user: InventoryUser) -> None:
+        """Tell this one from now on, and at once what is declared; the rest it can look up."""
+        self._user = user
+        for key, declaration in list(self.declarations().items()):
+            user.declared(key, declaration)
 
     @property
     def is_whole(self) -> bool:

@@ -1,28 +1,29 @@
-"""A controller's life on Kubernetes: keys, epoch, everything that there is, then the daemons."""
+"""A controller's life on Kubernetes: keys, the daemons, everything that there is; then the Lease.
+
+Whoever has not the Lease stands by, and is ready all the same: it raises what is woken. One that
+has led never stands by again: where it loses the Lease it ends, and its pod begins anew.
+"""
 
 import asyncio
 import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
-from wangell_controller.controller import Controller
-from wangell_controller.exports import export
-from wangell_controller.keys import KeyFileError, Keys
+from wangell_controller.keys import KeyFileError
 from wangell_controller.kube.admission import Admission
 from wangell_controller.kube.api import Api, NoClusterError, Selection
-from wangell_controller.kube.backend import KubeBackend
 from wangell_controller.kube.backoff import Backoff
-from wangell_controller.kube.epoch import take_epoch
+from wangell_controller.kube.candidate import Candidate
 from wangell_controller.kube.errors import KubeError
-from wangell_controller.kube.events import Events
 from wangell_controller.kube.health import Health
-from wangell_controller.kube.inventory import Inventory
+from wangell_controller.kube.inventory import Bystander, Inventory
+from wangell_controller.kube.leading import BOOT_ID, Leading
 from wangell_controller.kube.link_keys import CONTROLLER_SECRET, keys_of, psks_of
-from wangell_controller.kube.operator import Operator
 from wangell_controller.kube.resources import NAMESPACES
+from wangell_controller.kube.stand_in import StandIn
+from wangell_controller.kube.takeover import take_over
 from wangell_controller.kube.warmth import keep_warm
 from wangell_controller.kube.watching import Watched
 from wangell_controller.link import ProtocolLink
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TICK_S = 1.0
 # Ticks between two looks at the peers' round trips: as often as anybody scrapes.
 MEASURE_TICKS = 5
@@ -61,35 +61,20 @@ class Life:
         user = f"system:serviceaccount:{settings.namespace}:{settings.daemon_account}"
         self._admission = Admission(api, user=user)
         self._link = ProtocolLink(self.metrics, self._admission, remedy=LEASE_REMEDY)
-        self._operator = operator = Operator(api)
-        self._inventory = Inventory(api, operator)
-        self._events = Events(api, self._inventory.declaration, instance=settings.identity)
-        self._controller = self._link.user = Controller(
-            link=self._link,
-            metrics=self.metrics,
-            boot_id=BOOT_ID.read_text().strip(),
-            activations=operator.activations,
-            journal=self._events,
-            on_change=operator.changed,
+        self._inventory = Inventory(api, Bystander())
+        # A pool of its own: a renewal must not wait behind a thousand pages of a list.
+        self._lease_api = api.twin()
+        self._candidate = Candidate(
+            self._lease_api, namespace=settings.namespace, identity=settings.identity
         )
-        self._backend = KubeBackend(
-            self._wakes,
-            self._inventory,
-            tell=self._controller.tell,
-            activations=operator.activations,
-            hurry=operator.reconciler.hurry,
-        )
-        self._controller.use(self._backend)
-        operator.use(
-            inventory=self._inventory,
-            controller=self._controller,
-            backend=self._backend,
-            events=self._events,
-        )
+        boot_id = BOOT_ID.read_text().strip()
+        self._stand_in = StandIn(self._wakes, self._inventory, self._link, boot_id=boot_id)
+        self._link.user = self._stand_in
+        self._leading: Leading | None = None
         own = Selection(resource=NAMESPACES, fields=f"metadata.name={settings.namespace}")
         self._home = Watched(api, own, self._on_home)
         self.missing: str | None = "the cluster is being read"
-        "Before this controller can serve"
+        "Before this controller can raise services"
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._failure: BaseException | None = None
@@ -105,7 +90,6 @@ class Life:
         for duty in (
             self._serve(),
             self._home.follow(),
-            self._events.send(),
             keep_warm(self._wakes),
         ):
             self._take_on(duty)
@@ -133,37 +117,45 @@ class Life:
         self._stop.set()
 
     async def _serve(self) -> None:
-        keys, epoch = await self._begin()
+        namespace = self._settings.namespace
+        keys = self._settings.keys
+        if keys is None:
+            keys = await _insist(lambda: keys_of(self._api, namespace=namespace), "the link's keys")
+        epoch = await _insist(self._candidate.epoch, "the Lease")
         await self._link.open(
             bind=self._settings.listen,
             private_key=keys.private_key,
             psks=keys.psks,
-            epoch=epoch - 1,
+            epoch=epoch,
         )
         log.info("daemons are linked at %s:%d", *self._link.address)
         if self._settings.keys is None:
             self._take_on(self._follow_keys(keys.psks))
         self._take_on(self._inventory.follow())
         await self._inventory.whole()
-        export(self.metrics, controller=self._controller, backend=self._backend, link=self._link)
-        self._link.lead(epoch)
-        self.missing = None
-        log.info("leading with epoch %d: %d services", epoch, len(self._controller.services))
         keep_quick()
-        while True:
-            self._tick()
-            await asyncio.sleep(TICK_S)
+        self.missing = None
+        log.info("standing by with epoch %d", epoch)
+        self._take_on(self._tick())
+        await self._lead(await self._candidate.win())
+        await self._stop.wait()
 
-    async def _begin(self) -> tuple[Keys, int]:
-        settings, api = self._settings, self._api
-        namespace, holder = settings.namespace, settings.identity
-        keys = settings.keys
-        if keys is None:
-            keys = await _insist(lambda: keys_of(api, namespace=namespace), "the link's keys")
-        epoch = await _insist(
-            lambda: take_epoch(api, namespace=namespace, holder=holder), "the epoch"
+    async def _lead(self, epoch: int) -> None:
+        self._take_on(self._candidate.keep())
+        claimed = await take_over(self._api, self._inventory, epoch=epoch)
+        log.info("the Lease is ours: claimed %d Deployments that are up", claimed)
+        leading = Leading(
+            api=self._api,
+            wakes=self._wakes,
+            inventory=self._inventory,
+            link=self._link,
+            metrics=self.metrics,
+            identity=self._settings.identity,
+            leads=lambda: self._candidate.leads,
         )
-        return keys, epoch
+        self._leading = leading
+        self._take_on(leading.events.send())
+        leading.begin(epoch)
 
     async def _follow_keys(self, used: tuple[bytes, ...]) -> None:
         """Use the pre-shared keys as the Secret has them: they are rotated without a restart."""
@@ -179,24 +171,28 @@ class Life:
                 used = psks
                 log.info("%s has changed: %d pre-shared key(s)", CONTROLLER_SECRET, len(psks))
 
-    def _tick(self) -> None:
-        self._controller.tick()
-        if self._ticks % MEASURE_TICKS == 0:
-            self._link.measure()
-        self._ticks += 1
+    async def _tick(self) -> None:
+        while True:
+            if self._leading is not None:
+                self._leading.controller.tick()
+            if self._ticks % MEASURE_TICKS == 0:
+                self._link.measure()
+            self._ticks += 1
+            await asyncio.sleep(TICK_S)
 
     def _on_home(
         self, _key: str, _before: dict[str, Any] | None, after: dict[str, Any] | None
     ) -> None:
         """Our namespace has changed: where it is being deleted, so are we, and all our rights."""
         is_ending = after is not None and "deletionTimestamp" in after["metadata"]
-        if is_ending and self._leaving is None:
-            self._leaving = asyncio.get_running_loop().create_task(self._operator.leave())
+        if is_ending and self._leaving is None and self._leading is not None:
+            self._leaving = self._loop.create_task(self._leading.operator.leave())
 
     async def _end(self) -> None:
         """Leave what runs to the next one; say goodbye to daemons, write the last statuses."""
         log.info("leaving; what runs stays")
-        self._controller.close()
+        if self._leading is not None:
+            self._leading.close()
         self._link.close()
         try:
             await asyncio.wait_for(self._close(), LEAVE_S)
@@ -206,15 +202,17 @@ class Life:
             duty.remove_done_callback(self._on_duty_over)
             duty.cancel()
         await asyncio.gather(*self._duties, return_exceptions=True)
-        await self._wakes.aclose()
-        await self._api.aclose()
+        await self._candidate.release()  # Not before: whoever takes it finds all as it stays.
+        for api in (self._lease_api, self._wakes, self._api):
+            await api.aclose()
 
     async def _close(self) -> None:
         if self._leaving is not None:
             await self._leaving
-        await self._operator.aclose()
+        await self._stand_in.aclose()
+        if self._leading is not None:
+            await self._leading.aclose()
         await self._admission.aclose()
-        await self._backend.aclose()
 
 
 async def _insist(ask: Callable[[], Awaitable[T]], what: str) -> T:
@@ -234,8 +232,8 @@ async def _insist(ask: Callable[[], Awaitable[T]], what: str) -> T:
 async def run(settings: KubeSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises NoClusterError, KeyFileError, KubeError, SupersededError, and OSError where an address
-    cannot be had.
+    Raises NoClusterError, KeyFileError, KubeError (LeaseLostError, too), SupersededError, and
+    OSError where an address cannot be had.
     """
     api = await Api.connect(settings.kubeconfig)
     life = Life(settings, api)

@@ -5,16 +5,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wangell_controller.kube.resources import SERVICE_LABEL, key_of
+from wangell_controller.kube.resources import EPOCH, RAISED, SERVICE_LABEL, key_of
 from wangell_proto.vocabulary import EACH_NODE, Frontend
 
 __all__ = [
     "Pod",
+    "claims_on",
     "expects_daemon",
     "frontends_of",
     "is_owned",
     "outside_frontends_of",
     "pod_of",
+    "raised_of",
     "ready_pods",
     "replicas_of",
     "service_key",
@@ -79,6 +81,19 @@ def version_of(each: Object) -> int:
 def replicas_of(deployment: Object | None) -> int:
     """Return how many are asked for."""
     return 0 if deployment is None else int(deployment["spec"].get("replicas", 1))
+
+
+def claims_on(deployment: Object) -> tuple[str, str]:
+    """Return who else than the leader that lowers it wants it up: each claim is another text."""
+    annotations = deployment["metadata"].get("annotations") or {}
+    return annotations.get(EPOCH, ""), annotations.get(RAISED, "")
+
+
+def raised_of(deployment: Object | None) -> int:
+    """Return the activation that a controller which did not lead has raised it for; 0: none."""
+    text = claims_on(deployment)[1] if deployment is not None else ""
+    # Anybody may write there; ours have 16 digits at most.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 16 else 0
 
 
 def frontends_of(kube_service: Object | None) -> tuple[Frontend, ...]:

@@ -20,7 +20,7 @@ from wangell_controller.kube.desired import deployment, kube_service
 from wangell_controller.kube.errors import KubeError, NotFoundError
 from wangell_controller.kube.events import Events
 from wangell_controller.kube.inventory import Inventory, Object
-from wangell_controller.kube.observed import outside_frontends_of
+from wangell_controller.kube.observed import outside_frontends_of, raised_of
 from wangell_controller.kube.reconcile import Outcome, Reconciler
 from wangell_controller.kube.resources import (
     DEPLOYMENTS,
@@ -238,7 +238,8 @@ class Operator:
         known = self.controller.services.get(key)
         if known is None:
             status = declaration.get("status", {})
-            self.activations[key] = int(status.get("activations", 0))
+            raised = raised_of(self.inventory.deployment(key))
+            self.activations[key] = max(int(status.get("activations", 0)), raised)
             self.controller.update(manifest)
             self.controller.services[key].latest_request = _moment(status.get("latestRequest"))
         elif known.manifest != manifest:

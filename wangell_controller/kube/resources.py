@@ -7,6 +7,7 @@ __all__ = [
     "CONTROLLER_NAME",
     "DEPLOYMENTS",
     "ENDPOINT_SLICES",
+    "EPOCH",
     "EVENTS",
     "FINALIZER",
     "GROUP",
@@ -16,6 +17,7 @@ __all__ = [
     "NAMESPACES",
     "NODES",
     "PODS",
+    "RAISED",
     "SECRETS",
     "SERVICES",
     "SERVICE_LABEL",
@@ -33,6 +35,10 @@ CONTROLLER_NAME = "wangell-controller"
 SERVICE_LABEL = f"{GROUP}/service"
 "On everything of a WangellService: its name. Pods are selected by it"
 MANAGED_BY = "app.kubernetes.io/managed-by"
+EPOCH = f"{GROUP}/epoch"
+"On a Deployment: which leader took it over. A lowering that an earlier one began then fails"
+RAISED = f"{GROUP}/raised"
+"On a Deployment: the activation that a controller which does not lead was woken for"
 FINALIZER = f"{GROUP}/release"
 "Holds a deleted WangellService until no daemon has its addresses any more"
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from wangell_controller.kube.backoff import Backoff
 from wangell_controller.kube.errors import KubeError, NotFoundError
+from wangell_controller.kube.lease import LeaseLostError
 from wangell_controller.kube.resources import WANGELL_SERVICES, split_key
 
 __all__ = ["StatusApi", "Statuses"]
@@ -78,7 +79,7 @@ class Statuses:
             try:
                 async with self._turns:
                     await self._api.merge(_path(key), _patch(wanted, present))
-            except NotFoundError:
+            except (NotFoundError, LeaseLostError):  # In the second case the next leader's to say.
                 return
             except KubeError as error:
                 log.warning("%s: status not written yet: %s", key, error)

@@ -1,0 +1,99 @@
+"""What has not come about is said again: who acknowledged it may be dead, or may not lead."""
+
+import pytest
+
+from tests.daemon.story import OURS, Story, X, client
+from wangell_daemon.effects import ReportWake
+from wangell_proto.vocabulary import Phase
+
+
+def held(phase: Phase = Phase.COLD, *, activation: int = 4) -> Story:
+    """A SYN is held, and its wake was told."""
+    story = Story()
+    story.table(Phase.COLD, activation=4)
+    story.syn()
+    if phase is not Phase.COLD:
+        story.table(phase, activation=activation)
+    return story
+
+
+def test_a_wake_is_said_each_second_until_it_comes_about() -> None:
+    story = held()
+    for _ in range(3):
+        story.pass_ms(1_000)
+        story.beat()
+    assert [wake.activation for wake in story.wakes] == [4, 4, 4, 4]
+    assert len({wake.sequence for wake in story.wakes}) == 1
+
+
+def test_a_quick_one_is_said_once() -> None:
+    story = held()
+    story.pass_ms(999)
+    story.beat()
+    assert len(story.wakes) == 1
+
+
+def test_the_repeat_says_that_it_is_one() -> None:
+    story = held()
+    story.pass_ms(1_000)
+    (effect,) = story.beat()
+    assert isinstance(effect, ReportWake)
+    assert effect.is_repeat
+
+
+def test_while_it_is_waking_the_wake_is_still_of_the_activation_before() -> None:
+    """The leader published it and was killed before it had raised anything."""
+    story = held(Phase.WAKING, activation=5)
+    story.pass_ms(1_000)
+    story.beat()
+    assert [wake.activation for wake in story.wakes] == [4, 4]
+    assert story.refused == []
+
+
+def test_a_repeat_does_not_make_a_failure_look_like_another_wake() -> None:
+    story = held(Phase.WAKING, activation=5)
+    story.pass_ms(1_000)
+    story.beat()
+    story.table(Phase.COLD, activation=5)
+    assert len(story.refused) == 1, "it failed, and the caller is told"
+    story.pass_ms(1_000)
+    assert story.beat() == []
+
+
+def test_a_caller_who_is_held_in_a_drain_is_said_again() -> None:
+    story = Story().awake()
+    story.table(Phase.DRAINING, activation=1)
+    story.syn(client(2))
+    story.pass_ms(1_000)
+    story.beat()
+    assert [wake.activation for wake in story.wakes] == [0, 1, 1]
+
+
+def test_a_listen_is_said_until_the_record_knows() -> None:
+    story = held(Phase.WAKING, activation=5)
+    story.listens()
+    story.ack()
+    for _ in range(2):
+        story.pass_ms(1_000)
+        story.beat()
+    assert [each.activation for each in story.listenings] == [5, 5, 5]
+    assert {each.workload for each in story.listenings} == {OURS.workload}
+    assert len(story.wakes) == 1, "nobody waits any more"
+    story.table(Phase.WARM, activation=5)
+    story.pass_ms(1_000)
+    assert story.beat() == []
+
+
+@pytest.mark.parametrize("phase", [Phase.COLD, Phase.WARM])
+def test_at_rest_there_is_nothing_to_say(phase: Phase) -> None:
+    story = Story()
+    story.table(phase, activation=3)
+    story.pass_ms(60_000)
+    assert story.beat() == []
+
+
+def test_a_service_that_was_deleted_is_not_spoken_of() -> None:
+    story = held()
+    story.deleted(X)
+    story.pass_ms(1_000)
+    assert story.beat() == []

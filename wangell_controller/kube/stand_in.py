@@ -1,0 +1,156 @@
+"""A controller on Kubernetes that does not lead: it raises what is woken, and lowers nothing.
+
+It passes on nothing, for nothing is lost that way: the leader sees in the Deployment that it was
+raised, and daemons repeat each second what has not come about, to whoever leads by then.
+
+Raising is one PATCH, of replicas and of an annotation with the activation. Where the Deployment is
+up already, as in a drain, the annotation alone makes it another version: a leader that was about to
+lower it, and perhaps sleeps just now, then fails to.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from wangell_controller.apply import Link
+from wangell_controller.controller import ACTIVATION_MAX
+from wangell_controller.kube.backoff import Backoff
+from wangell_controller.kube.errors import KubeError
+from wangell_controller.kube.inventory import Inventory, Object
+from wangell_controller.kube.observed import raised_of, replicas_of
+from wangell_controller.kube.resources import DEPLOYMENTS, RAISED, split_key
+from wangell_proto.vocabulary import Report, Started, Wake
+
+__all__ = ["RaiseApi", "StandIn"]
+
+log = logging.getLogger(__name__)
+
+# Somebody waits, as at the leader's own raising.
+RETRY_S_MIN, RETRY_S_MAX = 0.02, 1.0
+# By then the daemon has said it again, or its callers have given up.
+TRY_FOR_S = 30.0
+
+
+class RaiseApi(Protocol):
+    """What raising needs of the API server."""
+
+    async def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Change some fields."""
+
+
+class StandIn:
+    """The LinkUser until this controller leads. What it is raising then, it raises to the end."""
+
+    def __init__(self, api: RaiseApi, inventory: Inventory, link: Link, *, boot_id: str) -> None:
+        """`api` is kept warm for wakes alone."""
+        self._api = api
+        self._inventory = inventory
+        self._link = link
+        self._boot_id = boot_id
+        self._loop = asyncio.get_running_loop()
+        self._raising: dict[tuple[str, int], asyncio.Task[int | None]] = {}
+
+    def link_up(self, peer: str) -> None:
+        """A daemon is linked."""
+        log.info("%s: linked, while standing by", peer)
+
+    def link_down(self, peer: str, reason: str) -> None:
+        """A daemon's link has ended."""
+        log.info("%s: link ended while standing by: %s", peer, reason)
+
+    def hear(self, peer: str, report: Report, *, received_ns: int) -> None:
+        """A daemon reports. `received_ns` is CLOCK_MONOTONIC."""
+        if not isinstance(report, Wake) or not 0 <= report.activation <= ACTIVATION_MAX:
+            return
+        key, activation = report.service, report.activation + 1
+        if not self._may_raise(key, activation):
+            return
+        task = self._raising.get((key, activation))
+        if task is None:
+            task = self._raising[key, activation] = self._loop.create_task(
+                self._raise(key, activation)
+            )
+            task.add_done_callback(lambda _: self._raising.pop((key, activation)))
+            log.info("%s: woken by %s while standing by", key, peer)
+        task.add_done_callback(
+            lambda done: self._answer(done, peer, key, activation, received_ns=received_ns)
+        )
+
+    async def aclose(self) -> None:
+        """Raise nothing more."""
+        for task in self._raising.values():
+            task.cancel()
+        await asyncio.gather(*self._raising.values(), return_exceptions=True)
+
+    def _may_raise(self, key: str, activation: int) -> bool:
+        """Whether the wake is of now: one that is late on its way would start a server for none."""
+        declaration = self._inventory.declaration(key)
+        if declaration is None or "deletionTimestamp" in declaration["metadata"]:
+            return False
+        if self._inventory.deployment(key) is None:
+            return False  # Not made yet, or a stranger's: either is for the leader to see to.
+        known = int(declaration.get("status", {}).get("activations", 0))
+        return activation >= max(known, raised_of(self._inventory.deployment(key)))
+
+    async def _raise(self, key: str, activation: int) -> int | None:
+        """Return when it was raised (CLOCK_MONOTONIC, ns)."""
+        backoff = Backoff(RETRY_S_MIN, RETRY_S_MAX)
+        give_up_at = self._loop.time() + TRY_FOR_S
+        while self._loop.time() < give_up_at:
+            deployment = self._inventory.deployment(key)
+            if _is_raised(deployment, activation):
+                return time.monotonic_ns()
+            try:
+                body = _raising(self._wanted(key, deployment), activation)
+                await self._api.merge(DEPLOYMENTS.path(*split_key(key)), body)
+            except KubeError as error:
+                log.warning("%s: not raised while standing by: %s", key, error)
+                if not error.is_passing:
+                    return None
+            else:
+                return time.monotonic_ns()
+            await asyncio.sleep(backoff.next_s())
+        return None
+
+    def _wanted(self, key: str, deployment: Object | None) -> int:
+        """No fewer than there are: raising lowers nothing."""
+        declaration = self._inventory.declaration(key) or {}
+        asked = int(declaration.get("spec", {}).get("replicas", 0))
+        return max(1, asked, replicas_of(deployment))
+
+    def _answer(
+        self,
+        done: asyncio.Task[int | None],
+        peer: str,
+        key: str,
+        activation: int,
+        *,
+        received_ns: int,
+    ) -> None:
+        if done.cancelled():
+            return
+        spawned_ns = done.result()
+        if spawned_ns is None:
+            return
+        started = Started(
+            service=key,
+            activation=activation,
+            received_ns=received_ns,
+            spawned_ns=spawned_ns,
+            clock=self._boot_id,
+        )
+        self._link.send(peer, started)
+
+
+def _is_raised(deployment: Object | None, activation: int) -> bool:
+    """Whether it was for this activation, by one of us; a daemon says so each second."""
+    return replicas_of(deployment) > 0 and raised_of(deployment) >= activation
+
+
+def _raising(replicas: int, activation: int) -> Mapping[str, Any]:
+    return {
+        "metadata": {"annotations": {RAISED: str(activation)}},
+        "spec": {"replicas": replicas},
+    }
