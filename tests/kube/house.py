@@ -48,14 +48,18 @@ ADDRESS = "10.46.100.105"
 class KubeHouse:
     """Make it in a running loop; `begin` it once what was there before has been put."""
 
-    def __init__(self, cluster: FakeCluster | None = None) -> None:
+    def __init__(
+        self, cluster: FakeCluster | None = None, inventory: Inventory | None = None
+    ) -> None:
         self.cluster = cluster or FakeCluster()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.leads = True
         self.journal: list[str] = []
         self.link = RecordingLink(journal=self.journal)
         self.metrics = Metrics()
         self.loop = asyncio.get_running_loop()
         self.operator = Operator(self.cluster)
-        self.inventory = Inventory(self.cluster, self.operator)
+        self.inventory = inventory or Inventory(self.cluster, self.operator)
         self.events = Events(self.cluster, self.inventory.declaration, instance="controller-1")
         self.controller = Controller(
             link=self.link,
@@ -73,6 +77,7 @@ class KubeHouse:
             tell=self.controller.tell,
             activations=self.operator.activations,
             hurry=self.operator.reconciler.hurry,
+            leads=lambda: self.leads,
         )
         self.controller.use(self.backend)
         self.operator.use(
@@ -81,6 +86,10 @@ class KubeHouse:
             backend=self.backend,
             events=self.events,
         )
+
+    def succeed(self) -> None:
+        """Lead from now on, with an inventory that was followed while another led."""
+        self.inventory.hand_to(self.operator)
 
     async def begin(self, *nodes: str) -> None:
         for node in nodes or ("node1", "node2"):

@@ -1,5 +1,11 @@
 """Replicas as a Deployment's: raised by one PATCH, lowered behind a fence, told as they are."""
 
+import asyncio
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import ANY
+
 from tests.kube.house import KEY, SCALE, KubeHouse
 from tests.kube.stories import story
 from tests.kube.virtual_time import settle
@@ -456,3 +462,34 @@ async def test_conflicts_on_the_way_up_are_tried_again(house: KubeHouse) -> None
     house.wake()
     await settle(0.5)
     assert house.replicas == 1
+
+
+# --- A PATCH to zero and a wake that cross --------------------------------------------------------
+
+
+@story
+async def test_a_wake_that_overtakes_the_lowering_is_sent_again(house: KubeHouse) -> None:
+    """On another connection: the API server reads the raise first, which then changes nothing."""
+    await house.draining()
+    lowering = house.cluster.merge
+    is_first = True
+
+    async def merge(path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            await asyncio.sleep(0.02)
+        return await lowering(path, body)
+
+    house.backend._api = SimpleNamespace(merge=merge, get=house.cluster.get)  # type: ignore[assignment]
+    house.armed()
+    await settle(0.005)
+    house.wake()
+    await settle(0.5)
+    assert house.cluster.bodies(SCALE)[-3:] == [
+        {"spec": {"replicas": 1}},
+        {"metadata": ANY, "spec": {"replicas": 0}},
+        {"spec": {"replicas": 1}},
+    ]
+    assert (house.replicas, house.phase) == (1, Phase.WAKING)
+    assert not [each for each in house.told if "failed" in each]

@@ -80,6 +80,7 @@ class Life:
         self._failure: BaseException | None = None
         self._duties: list[asyncio.Task[None]] = []
         self._ticks = 0
+        self._is_ending = False
         self._leaving: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -156,6 +157,7 @@ class Life:
         self._leading = leading
         self._take_on(leading.events.send())
         leading.begin(epoch)
+        self._let_go_if_ending()
 
     async def _follow_keys(self, used: tuple[bytes, ...]) -> None:
         """Use the pre-shared keys as the Secret has them: they are rotated without a restart."""
@@ -184,8 +186,11 @@ class Life:
         self, _key: str, _before: dict[str, Any] | None, after: dict[str, Any] | None
     ) -> None:
         """Our namespace has changed: where it is being deleted, so are we, and all our rights."""
-        is_ending = after is not None and "deletionTimestamp" in after["metadata"]
-        if is_ending and self._leaving is None and self._leading is not None:
+        self._is_ending |= after is not None and "deletionTimestamp" in after["metadata"]
+        self._let_go_if_ending()
+
+    def _let_go_if_ending(self) -> None:
+        if self._is_ending and self._leaving is None and self._leading is not None:
             self._leaving = self._loop.create_task(self._leading.operator.leave())
 
     async def _end(self) -> None:
