@@ -201,7 +201,8 @@ class Agent:
     def replica_started(self, report: Started) -> None:
         """The controller says when it started a replica."""
         rtt_ns = None if report.clock == self._clock else self.link.rtt_ns
-        self._carry_out(self._node.started(report, rtt_ns=rtt_ns))
+        now_ns = time.monotonic_ns()
+        self._carry_out(self._node.started(report, rtt_ns=rtt_ns, now_ns=now_ns))
 
     def link_changed(self, *, is_up: bool) -> None:
         """A controller answers, or none does."""

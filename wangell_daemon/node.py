@@ -107,12 +107,12 @@ class Node:
             effects += self._after(service, service.link_restored())
         return effects
 
-    def started(self, report: Started, *, rtt_ns: int | None) -> list[Effect]:
+    def started(self, report: Started, *, rtt_ns: int | None, now_ns: int) -> list[Effect]:
         """The controller says when it started a replica; `rtt_ns` is None if its clock is ours."""
         service = self._services.get(report.service)
         if service is None:
             return []
-        return self._after(service, service.started(report, rtt_ns=rtt_ns))
+        return self._after(service, service.started(report, rtt_ns=rtt_ns, now_ns=now_ns))
 
     # What the kernel says.
 

@@ -98,11 +98,17 @@ class Service:
         effects = self.routing.move(remaining)
         return effects + refusals(self.name, self.held.take_not_to(remaining))
 
-    def started(self, report: Started, *, rtt_ns: int | None) -> list[Effect]:
-        """The controller says when it started the replica."""
+    def started(self, report: Started, *, rtt_ns: int | None, now_ns: int) -> list[Effect]:
+        """A controller says when it started the replica."""
         if self._wake is not None:
             self._wake.take_start(report, rtt_ns=rtt_ns)
-        return self._end_if_told()
+        record = self.record
+        if record is None or record.phase is not Phase.DRAINING:
+            return self._end_if_told()
+        # It has seen to it that this drain lowers nothing any more. Perhaps it does not lead, and
+        # who does is dead: the record that says Warm may be long in coming.
+        is_over = report.activation > record.activation
+        return (self._admit(now_ns=now_ns) if is_over else []) + self._end_if_told()
 
     def link_restored(self) -> list[Effect]:
         """The table is whole, perhaps from another controller: say what it may have missed."""
@@ -210,13 +216,17 @@ class Service:
 
     def _turned_waking(self, before: ServiceRecord | None, *, now_ns: int) -> list[Effect]:
         if self._is_released:
-            return self._admit(now_ns=now_ns)
+            # Of a daemon that began after its LISTEN, a new leader would never hear of it.
+            is_unheard = self._heard is None
+            return self._admit(now_ns=now_ns) + self._probe(is_once=True, wanted=is_unheard)
         effects = self.routing.set_mode(Mode.HOLD) + self._hand_over()
         if self._heard is not None and now_ns - self._listened_ns <= HEARD_NS_MAX:
             return effects + self._release(now_ns=now_ns)
         # A predecessor may have missed the LISTEN, or it came before a late record that made us
-        # forget it: ask once, after our own watch has begun.
-        wanted = before is None or self._may_have_listened(now_ns)
+        # forget it, or before a drain that a new leader knows nothing of: ask once, after our own
+        # watch has begun.
+        was_up = before is None or before.phase is Phase.DRAINING
+        wanted = was_up or self._may_have_listened(now_ns)
         return effects + self._probe(is_once=not self._probes, wanted=wanted)
 
     def _may_have_listened(self, now_ns: int) -> bool:

@@ -147,7 +147,7 @@ class Story:
         report = Started(
             service=name, activation=activation, received_ns=at_ns, spawned_ns=at_ns, clock="ours"
         )
-        return self._do(lambda: self.node.started(report, rtt_ns=None))
+        return self._do(lambda: self.node.started(report, rtt_ns=None, now_ns=self.now_ns))
 
     # Callers.
 

@@ -97,3 +97,56 @@ def test_a_service_that_was_deleted_is_not_spoken_of() -> None:
     story.deleted(X)
     story.pass_ms(1_000)
     assert story.beat() == []
+
+
+# --- Whoever leads next ---------------------------------------------------------------------------
+
+
+def draining() -> Story:
+    """A caller is held in a drain."""
+    story = Story().awake()
+    story.table(Phase.DRAINING, activation=1)
+    story.syn(client(2))
+    return story
+
+
+def test_in_a_drain_a_controller_that_does_not_lead_lets_callers_in() -> None:
+    """Its Started means that this drain lowers nothing: who leads may be dead."""
+    story = draining()
+    story.started(activation=2)
+    assert story.clients_in()[-1] == client(2)
+    story.table(Phase.WARM, activation=2)
+    assert story.refused == []
+
+
+def test_a_start_of_before_the_drain_lets_nobody_in() -> None:
+    story = draining()
+    story.started(activation=1)
+    assert client(2) not in story.clients_in()
+
+
+def test_a_start_lets_nobody_in_while_nothing_listens() -> None:
+    story = held()
+    story.started(activation=5)
+    assert story.clients_in() == []
+    story.table(Phase.WAKING, activation=5)
+    story.started(activation=5)
+    assert story.clients_in() == []
+
+
+def test_a_new_leader_that_knows_no_drain_is_told_that_it_listens() -> None:
+    story = draining()
+    story.table(Phase.WAKING, activation=1)
+    assert story.probed == {X: ["10.244.0.5:8080 once"]}
+    story.listens()
+    assert story.clients_in()[-1] == client(2)
+    assert story.listenings[-1].activation == 1
+
+
+def test_a_new_leader_hears_from_a_daemon_that_began_after_the_listen() -> None:
+    story = Story()
+    story.table(Phase.WARM, activation=3)
+    story.table(Phase.WAKING, activation=3)
+    assert story.probed == {X: ["10.244.0.5:8080 once"]}
+    story.listens()
+    assert [each.activation for each in story.listenings] == [3]

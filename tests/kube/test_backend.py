@@ -226,8 +226,23 @@ async def test_whoever_raised_it_meanwhile_is_not_overruled(house: KubeHouse) ->
     house.armed()
     await settle(1)
     assert house.replicas == 1
+    assert house.phase is Phase.WARM, "the same pod, which has listened all the time"
+    assert house.service.reason == "and listens"
+
+
+@story
+async def test_one_that_was_replaced_meanwhile_is_waited_for(house: KubeHouse) -> None:
+    await house.draining()
+    house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
+    house.end_pod()
+    house.cluster.change(DEPLOYMENT, spec={"replicas": 1})
+    house.schedule("pod-2")
+    house.run("pod-2")
+    house.cluster.end_watches()
+    house.armed()
+    await settle(1)
+    assert house.replicas == 1
     assert house.phase is Phase.WAKING
-    assert house.service.reason == "was raised or changed by another meanwhile"
 
 
 @story

@@ -146,7 +146,7 @@ def test_it_ends_before_anybody_else_may_take_it() -> None:
         now for now in range(50, 100) if isinstance(other.look(lease("one"), now=now), Take)
     )
     assert not holder.leads(taken_at)
-    assert taken_at - (50 + RENEW_WITHIN_S) >= 5, "for clocks that go at another pace"
+    assert taken_at - (50 + RENEW_WITHIN_S) >= 3, "for clocks that go at another pace"
 
 
 def test_it_is_renewed_in_time_and_of_the_version_that_is_ours() -> None:
@@ -162,7 +162,7 @@ def test_it_is_renewed_in_time_and_of_the_version_that_is_ours() -> None:
 def test_a_renewal_that_fails_is_tried_again_while_there_is_time() -> None:
     election = leading(sent_at=0)
     assert isinstance(election.next(now=RENEW_WITHIN_S - 0.01), Renew)
-    assert election.next(now=RENEW_WITHIN_S) == GiveUp(reason="the Lease was not renewed for 10 s")
+    assert election.next(now=RENEW_WITHIN_S) == GiveUp(reason="the Lease was not renewed for 12 s")
 
 
 def test_one_that_slept_gives_up_at_its_first_look() -> None:
@@ -174,8 +174,8 @@ def test_one_that_slept_gives_up_at_its_first_look() -> None:
 def test_an_answer_that_comes_late_counts_from_its_request() -> None:
     election = leading(sent_at=0)
     election.renewed(lease("one", version=8), sent_at=2)
-    assert election.leads(11.9)
-    assert not election.leads(12)
+    assert election.leads(2 + RENEW_WITHIN_S - 0.1)
+    assert not election.leads(2 + RENEW_WITHIN_S)
 
 
 def test_a_renewal_of_ours_whose_answer_was_lost_is_no_loss() -> None:

@@ -85,6 +85,8 @@ class _Slot:
     "Of our last write: events of older versions are of the past"
     noted: _Seen | None = None
     "The Deployment as a drain began"
+    served: frozenset[str] = frozenset()
+    "The pods that listened then"
     under_way: asyncio.Task[None] | None = None
     lowering: asyncio.Task[dict[str, Any]] | None = None
     "The PATCH to zero that was sent last"
@@ -165,12 +167,16 @@ class KubeBackend:
 
     def prepare_stop(self, key: str) -> None:
         """Note the Deployment as it is before any daemon is asked to hold."""
-        self._slots[key].noted = _seen(self._inventory.deployment(key))
+        slot = self._slots[key]
+        slot.noted = _seen(self._inventory.deployment(key))
+        slot.served = slot.endpoints.running
 
     def stop(self, key: str) -> None:
         """Lower it to zero, if it is still what it was."""
         slot = self._slots[key]
         slot.is_raised = False
+        if slot.noted is None:  # Not out of a drain: it may never have listened.
+            slot.served = frozenset()
         seen, slot.noted = slot.noted or _seen(self._inventory.deployment(key)), None
         if seen is not None:
             self._begin(slot, self._lower(key, slot, seen))
@@ -255,7 +261,15 @@ class KubeBackend:
             reason = "an earlier controller's replica runs"
             self._found(key, slot, self._activations.get(key, 0), reason)
 
-    def _found(self, key: str, slot: _Slot, activation: int | None, reason: str) -> None:
+    def _found(
+        self,
+        key: str,
+        slot: _Slot,
+        activation: int | None,
+        reason: str,
+        *,
+        is_listening: bool = False,
+    ) -> None:
         slot.is_raised = True
         self._tell(
             key,
@@ -263,7 +277,7 @@ class KubeBackend:
                 activation=activation,
                 spawned_ns=time.monotonic_ns(),
                 # Ready is no proof of it: a pod without a probe is ready before its server listens.
-                is_listening=False,
+                is_listening=is_listening,
                 reason=reason,
             ),
         )
@@ -320,7 +334,10 @@ class KubeBackend:
             if instead is None or slot.is_raised:
                 return
             if instead.wish != seen.wish:
-                self._found(key, slot, None, "was raised or changed by another meanwhile")
+                # No LISTEN comes of a server that has listened all the time.
+                serves = bool(slot.served & slot.endpoints.running)
+                reason = "was raised or changed by another meanwhile"
+                self._found(key, slot, None, reason, is_listening=serves)
                 return
             seen = instead  # Only its status has changed.
 

@@ -30,7 +30,12 @@ class Endpoints:
     @property
     def is_running(self) -> bool:
         """Whether a replica could answer."""
-        return any(pod.is_running for pod in self._pods)
+        return bool(self.running)
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The pods that could answer."""
+        return frozenset(pod.uid for pod in self._pods if pod.is_running)
 
     def see_pods(self, pods: Iterable[Pod]) -> None:
         """Take all the pods that there are now."""
