@@ -63,7 +63,7 @@ class Service:
         self._is_released = False
         self._heard: str | None = None  # the workload that listens, since the record turned cold
         self._heard_address = ""
-        self._listened_ns = 0
+        self._listened_ns = self._waking_since_ns = self._timeout_ns = 0
         self._room: Callable[[], int] = lambda: ROOM_UNKNOWN
         self._look_again_ns: int | None = None
         self._metered_until_ns: int | None = None
@@ -75,6 +75,7 @@ class Service:
     ) -> list[Effect]:
         """Take a new record; `frontends` are its own, as this node has them, and checked."""
         before, self.record = self.record, record
+        self._timeout_ns = int(record.activation_timeout_s * 1e9)
         effects = self._move(frontends)
         if record.phase in (Phase.COLD, Phase.DRAINING) or is_later(record, before):
             self._recall()
@@ -82,6 +83,8 @@ class Service:
             case Phase.COLD:
                 return effects + self._turned_cold(before)
             case Phase.WAKING:
+                if before is None or before.phase is not Phase.WAKING:
+                    self._waking_since_ns = now_ns
                 return effects + self._turned_waking(before, now_ns=now_ns)
             case Phase.WARM:
                 return [*effects, *self._admit(now_ns=now_ns), StopProbe(self.name)]
@@ -105,10 +108,9 @@ class Service:
         record = self.record
         if record is None or record.phase is not Phase.DRAINING:
             return self._end_if_told()
-        # It has seen to it that this drain lowers nothing any more. Perhaps it does not lead, and
-        # who does is dead: the record that says Warm may be long in coming.
-        is_over = report.activation > record.activation
-        return (self._admit(now_ns=now_ns) if is_over else []) + self._end_if_told()
+        # This drain will lower nothing any more. Who says so need not lead; who does may be dead.
+        admitted = self._admit(now_ns=now_ns) if report.activation > record.activation else []
+        return admitted + self._end_if_told()
 
     def link_restored(self) -> list[Effect]:
         """The table is whole, perhaps from another controller: say what it may have missed."""
@@ -120,8 +122,13 @@ class Service:
 
     def repeat(self, *, now_ns: int) -> list[Effect]:
         """Say again what has not come about: whoever acknowledged it may not have acted on it."""
-        listening = self._report_listening() if now_ns - self._listened_ns >= REPEAT_NS else []
-        return self._repeat_wake(now_ns=now_ns) + listening
+        effects = self._repeat_wake(now_ns=now_ns)
+        if self.record is not None and self.record.phase is Phase.WAKING and self._heard is None:
+            # It may have listened before we began, or all through a drain that has come to nothing.
+            is_long = now_ns - self._waking_since_ns >= REPEAT_NS and not self._probes
+            return effects + self._probe(is_once=True, wanted=True) if is_long else effects
+        is_long = now_ns - self._listened_ns >= REPEAT_NS
+        return effects + self._report_listening() if is_long else effects
 
     # What the kernel says.
 
@@ -216,17 +223,13 @@ class Service:
 
     def _turned_waking(self, before: ServiceRecord | None, *, now_ns: int) -> list[Effect]:
         if self._is_released:
-            # Of a daemon that began after its LISTEN, a new leader would never hear of it.
-            is_unheard = self._heard is None
-            return self._admit(now_ns=now_ns) + self._probe(is_once=True, wanted=is_unheard)
+            return self._admit(now_ns=now_ns)
         effects = self.routing.set_mode(Mode.HOLD) + self._hand_over()
         if self._heard is not None and now_ns - self._listened_ns <= HEARD_NS_MAX:
             return effects + self._release(now_ns=now_ns)
         # A predecessor may have missed the LISTEN, or it came before a late record that made us
-        # forget it, or before a drain that a new leader knows nothing of: ask once, after our own
-        # watch has begun.
-        was_up = before is None or before.phase is Phase.DRAINING
-        wanted = was_up or self._may_have_listened(now_ns)
+        # forget it: ask once, after our own watch has begun.
+        wanted = before is None or self._may_have_listened(now_ns)
         return effects + self._probe(is_once=not self._probes, wanted=wanted)
 
     def _may_have_listened(self, now_ns: int) -> bool:
@@ -356,15 +359,12 @@ class Service:
     def _waiting_until_ns(self) -> int | None:
         """When a SYN that has not been injected is refused, released or not."""
         oldest_ns = self.held.oldest_waiting_ns()
-        return None if oldest_ns is None else oldest_ns + self._activation_timeout_ns()
-
-    def _activation_timeout_ns(self) -> int:
-        return int(self.record.activation_timeout_s * 1e9) if self.record else 0
+        return None if oldest_ns is None else oldest_ns + self._timeout_ns
 
     def _refuse_waiting(self, *, now_ns: int) -> list[Effect]:
         if not self._is_released:
             return self._refuse_all("timeout")
-        expired = self.held.take_waiting_since(now_ns - self._activation_timeout_ns())
+        expired = self.held.take_waiting_since(now_ns - self._timeout_ns)
         return refusals(self.name, expired)
 
     def _refuse_all(self, outcome: str) -> list[Effect]:

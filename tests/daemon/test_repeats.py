@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.daemon.story import OURS, Story, X, client
+from tests.daemon.story import OURS, THEIRS, Story, X, client
 from wangell_daemon.effects import ReportWake
 from wangell_proto.vocabulary import Phase
 
@@ -134,19 +134,37 @@ def test_a_start_lets_nobody_in_while_nothing_listens() -> None:
     assert story.clients_in() == []
 
 
-def test_a_new_leader_that_knows_no_drain_is_told_that_it_listens() -> None:
-    story = draining()
-    story.table(Phase.WAKING, activation=1)
-    assert story.probed == {X: ["10.244.0.5:8080 once"]}
-    story.listens()
-    assert story.clients_in()[-1] == client(2)
-    assert story.listenings[-1].activation == 1
-
-
-def test_a_new_leader_hears_from_a_daemon_that_began_after_the_listen() -> None:
+@pytest.mark.parametrize("phase", [Phase.WARM, Phase.DRAINING, Phase.COLD])
+def test_a_new_leader_is_told_of_what_has_listened_all_the_time(phase: Phase) -> None:
+    """Whatever the one before had said of it; this daemon may have begun after the LISTEN."""
     story = Story()
     story.table(Phase.WARM, activation=3)
-    story.table(Phase.WAKING, activation=3)
+    story.table(phase, activation=3)
+    story.table(Phase.WAKING, activation=4)
+    assert story.probed == {}, "most listen within the second, and are heard"
+    story.pass_ms(1_000)
+    story.beat()
     assert story.probed == {X: ["10.244.0.5:8080 once"]}
     story.listens()
-    assert [each.activation for each in story.listenings] == [3]
+    assert [each.activation for each in story.listenings] == [4]
+
+
+def test_a_slow_server_is_asked_each_second_until_it_listens() -> None:
+    story = held(Phase.WAKING, activation=5)
+    for _ in range(3):
+        story.pass_ms(1_000)
+        story.beat()
+    assert story.probed == {X: ["10.244.0.5:8080 once"] * 3}
+    story.listens()
+    story.pass_ms(1_000)
+    story.beat()
+    assert story.probed == {}
+
+
+def test_anothers_replica_is_for_its_own_daemon_to_ask() -> None:
+    story = Story()
+    story.table(Phase.WAKING, activation=5, endpoints=(THEIRS,))
+    story.probed.clear()
+    story.pass_ms(1_000)
+    story.beat()
+    assert story.probed == {}

@@ -44,7 +44,7 @@ class Bystander:
     def declared(self, key: str, after: Object | None) -> None:
         """Nothing follows."""
 
-    def deployed(self, key: str, after: Object | None) -> None:
+    def deployed(self, key: str, before: Object | None, after: Object | None) -> None:
         """Nothing follows."""
 
     def exposed(self, key: str) -> None:
