@@ -12,7 +12,7 @@ from tests.e2e.cold_starts import cold_starts
 from tests.e2e.conftest import ADDRESS
 from tests.e2e.figures import record
 from tests.e2e.prometheus import Prometheus
-from tests.e2e.wangell import SYSTEM, Wangell, sample
+from tests.e2e.wangell import CONTROLLERS, SYSTEM, Wangell, sample
 
 pytestmark = pytest.mark.timeout(300)
 MEASURED = "measured"
@@ -71,4 +71,4 @@ def test_promtool_has_nothing_to_say(installed: Wangell) -> None:
         )
 
         assert (checked.returncode, checked.stdout + checked.stderr) == (0, ""), where
-    assert len(pods) == 1 + len(installed.cluster.nodes)
+    assert len(pods) == CONTROLLERS + len(installed.cluster.nodes)

@@ -15,6 +15,8 @@ from tests.cluster.waiting import until
 SYSTEM = "--namespace=wangell-system"
 SAMPLE = Path(__file__).parents[2] / "samples/serverless-example.yaml"
 NAME = "serverless-example"
+CONTROLLER = "wangell-controller-"
+CONTROLLERS = 2
 _SERVICES = "/apis/wangell.loutres.me/v1alpha1/namespaces/default/wangellservices"
 
 
@@ -40,13 +42,21 @@ class Wangell:
 
     def _is_ready(self) -> bool:
         pods = self.cluster.get("pods", SYSTEM)["items"]
-        if len(pods) != 1 + len(self.cluster.nodes):
+        if len(pods) != CONTROLLERS + len(self.cluster.nodes):
             return False
+        controllers = [each for each in pods if each["metadata"]["name"].startswith(CONTROLLER)]
+        logs = [self.log(each["metadata"]["name"]) for each in controllers]
+        leads = [log for log in logs if "leading with epoch" in log]
+        return len(leads) == 1 and all(
+            f"{node}: linked" in log for log in logs for node in self.cluster.nodes
+        )
+
+    def log(self, pod: str) -> str:
+        """What a pod of ours has written; nothing where it has not begun to."""
         try:
-            logs = self.cluster.kubectl("logs", SYSTEM, "deployment/wangell-controller")
-        except KubectlError:  # It has not begun to write one.
-            return False
-        return all(f"{node}: linked" in logs for node in self.cluster.nodes)
+            return self.cluster.kubectl("logs", SYSTEM, pod)
+        except KubectlError:
+            return ""
 
     def restarts(self) -> int:
         """How often containers of ours have ended."""

@@ -1,0 +1,122 @@
+"""Two controllers: whichever is killed or sleeps, callers are answered and nothing is lowered."""
+
+import concurrent.futures
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.client import SYN
+from tests.cluster.waiting import pause, until
+from tests.e2e.cold_starts import request
+from tests.e2e.conftest import ADDRESS
+from tests.e2e.controllers import Controllers
+from tests.e2e.figures import record
+from tests.e2e.wangell import NAME, SYSTEM, Wangell
+
+pytestmark = pytest.mark.timeout(300)
+SLEEP_S = 30.0
+
+
+@pytest.fixture
+def controllers(declared: Wangell) -> Iterator[Controllers]:
+    """Each test finds two, and leaves two."""
+    yield Controllers(declared)
+    declared.wait_until_ready()
+
+
+def replicas(wangell: Wangell) -> int:
+    return int(wangell.cluster.get(f"deployment/{NAME}")["spec"]["replicas"])
+
+
+def test_they_are_on_two_nodes_and_one_may_be_disrupted(installed: Wangell) -> None:
+    pods = installed.cluster.get("pods", SYSTEM)["items"]
+    nodes = {
+        each["spec"]["nodeName"]
+        for each in pods
+        if each["metadata"]["name"].startswith("wangell-controller-")
+    }
+    budget = installed.cluster.get("poddisruptionbudget/wangell-controller", SYSTEM)
+    assert nodes == set(installed.cluster.nodes)
+    assert budget["status"]["disruptionsAllowed"] == 1
+
+
+@pytest.mark.parametrize("killed_ms_after_syn", [-1, 30])
+def test_the_leader_killed_during_a_wake_costs_no_second_syn(
+    declared: Wangell, controllers: Controllers, killed_ms_after_syn: int
+) -> None:
+    """Killed before it could hear of it, or once it has asked for the replica."""
+    cluster = declared.cluster
+    declared.wait_until_cold()
+    leader = controllers.leader()
+    with (
+        concurrent.futures.ThreadPoolExecutor() as pool,
+        cluster.client.capture(f"host {ADDRESS}") as capture,
+    ):
+        if killed_ms_after_syn < 0:
+            leader.kill()
+        call = pool.submit(request, cluster, ADDRESS)
+        if killed_ms_after_syn >= 0:
+            pause(killed_ms_after_syn / 1000)
+            leader.kill()
+        took_ms = call.result()
+
+    name = "before" if killed_ms_after_syn < 0 else "during"
+    record(**{f"leader_killed_{name}_wake_ms": round(took_ms, 1)})
+    assert capture.count(f"{SYN} and dst host {ADDRESS}") == 1
+    assert took_ms < 1000
+    declared.wait_until_phase("Warm", timeout_s=40)
+
+
+def test_a_leader_that_slept_before_its_patch_lowers_nothing(
+    declared: Wangell, controllers: Controllers
+) -> None:
+    """Every daemon has armed, its PATCH to zero is on its way, and it is stopped for 30 s."""
+    cluster = declared.cluster
+    declared.change({"idleTimeout": 5})
+    request(cluster, ADDRESS)
+    declared.wait_until_phase("Warm")
+    leader, taken = controllers.leader(), controllers.transitions()
+    drained = declared.log(leader.pod).count("Draining -> Cold")
+    pause(2)
+    controllers.cut_off(leader)
+    until(
+        lambda: declared.log(leader.pod).count("Draining -> Cold") > drained,
+        "the drain's end",
+        timeout_s=12,
+    )
+    with leader.stopped(), concurrent.futures.ThreadPoolExecutor() as pool:
+        assert replicas(declared) == 1
+        call = pool.submit(request, cluster, ADDRESS, timeout_s=SLEEP_S)
+        # As soon as another has been woken, what the sleeper had sent arrives.
+        until(lambda: raised(declared), "the other's raising", timeout_s=5)
+        controllers.mend(leader)
+        took_ms = call.result()
+        assert replicas(declared) == 1
+        pause(max(0.0, SLEEP_S - took_ms / 1000))
+    controllers.wait_until_another_leads(taken)
+
+    for _ in range(4):
+        assert replicas(declared) == 1
+        assert request(cluster, ADDRESS) < 1000
+        pause(1)
+    record(leader_slept_in_a_drain_ms=round(took_ms, 1))
+    assert declared.status()["phase"] == "Warm"
+
+
+def raised(wangell: Wangell) -> bool:
+    annotations = wangell.cluster.get(f"deployment/{NAME}")["metadata"].get("annotations", {})
+    return "wangell.loutres.me/raised" in annotations
+
+
+def test_one_that_leaves_in_order_is_followed_at_once(
+    declared: Wangell, controllers: Controllers
+) -> None:
+    cluster, taken = declared.cluster, controllers.transitions()
+    request(cluster, ADDRESS)
+    declared.wait_until_phase("Warm")
+    cluster.kubectl("delete", "pod", SYSTEM, controllers.leader().pod, "--wait=false")
+
+    controllers.wait_until_another_leads(taken, timeout_s=8)
+
+    assert replicas(declared) == 1
+    assert request(cluster, ADDRESS) < 1000
