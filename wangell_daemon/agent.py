@@ -266,10 +266,9 @@ class Agent:
         self._datapath.set_service(effect.frontends, slot=effect.slot, mode=effect.mode)
 
     def _hand_over(self, effect: HandOver) -> None:
-        for frontend in effect.frontends:
-            self._handover.replace(
-                frontend, address=effect.address, port=effect.port, is_away=effect.is_away
-            )
+        self._handover.replace(
+            effect.frontends, address=effect.address, port=effect.port, is_away=effect.is_away
+        )
 
     def _end_hand_over(self, effect: EndHandOver) -> None:
         for frontend in effect.frontends:

@@ -76,7 +76,9 @@ class Kernel:
     def last_packet_ns(self, slot: int) -> int:
         return 0
 
-    def replace(self, frontend: bytes, *, address: str, port: int, is_away: bool) -> None:
+    def replace(
+        self, frontends: Iterable[bytes], *, address: str, port: int, is_away: bool
+    ) -> None:
         self._do(f"hand over to {address}:{port}")
 
     def end(self, frontend: bytes) -> None:

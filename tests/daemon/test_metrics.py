@@ -215,3 +215,11 @@ def test_two_daemons_of_one_process_share_no_registry() -> None:
     first, second = Metrics(), Metrics()
     first.woke(X)
     assert value(second, "wangell_wakes_total", **of(X)) is None
+
+
+def test_where_pods_calls_are_seen_is_counted_at_each_scrape() -> None:
+    metrics, interfaces = Metrics(), ["veth1", "veth2"]
+    metrics.pod_interfaces(lambda: len(interfaces))
+    assert value(metrics, "wangell_pod_interfaces") == 2
+    interfaces.clear()
+    assert value(metrics, "wangell_pod_interfaces") == 0

@@ -96,35 +96,35 @@ def test_without_a_handover_nobody_answers(site: Site) -> None:
 
 
 def test_a_handover_sends_new_connections_to_the_replica_as_who_they_are(site: Site) -> None:
-    site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=False)
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
     assert site.call(reaches="pod") == "10.9.0.1", "the pod sees the client itself"
 
 
 def test_one_that_is_replaced_goes_to_the_other(site: Site) -> None:
     for _ in range(2):
-        site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=False)
+        site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
         site.call(reaches="pod")
-        site.handover.replace(FRONTEND, address="10.9.2.1", port=TARGET_PORT, is_away=False)
+        site.handover.replace([FRONTEND], address="10.9.2.1", port=TARGET_PORT, is_away=False)
         site.call(reaches="other pod")
     assert len(site.elements("handover4")) == 1
 
 
 def test_a_replica_on_another_node_is_reached_through_us(site: Site) -> None:
-    site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=True)
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=True)
     assert site.call(reaches="pod") == "10.9.1.254", "its answers come back through this node"
     assert len(site.elements("away4")) == 1
 
 
 def test_from_away_to_here_and_back(site: Site) -> None:
     for is_away, seen in ((True, "10.9.1.254"), (False, "10.9.0.1"), (True, "10.9.1.254")):
-        site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=is_away)
+        site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=is_away)
         assert site.call(reaches="pod") == seen
         assert len(site.elements("away4")) == is_away
 
 
 def test_one_that_has_ended_leaves_nothing(site: Site) -> None:
     for is_away in (False, True):
-        site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=is_away)
+        site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=is_away)
         site.handover.end(FRONTEND)
         site.call(reaches=None)
         assert site.elements("handover4") == []
@@ -133,19 +133,19 @@ def test_one_that_has_ended_leaves_nothing(site: Site) -> None:
 
 def test_ending_what_is_not_there_is_no_error(site: Site) -> None:
     site.handover.end(FRONTEND)
-    site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=True)
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=True)
     site.handover.end(FRONTEND)
     site.handover.end(FRONTEND)
 
 
 def test_another_port_is_not_handed_over(site: Site) -> None:
     other = frontend_key(VIP, VIP_PORT + 1)
-    site.handover.replace(other, address="10.9.1.1", port=TARGET_PORT, is_away=False)
+    site.handover.replace([other], address="10.9.1.1", port=TARGET_PORT, is_away=False)
     site.call(reaches=None)
 
 
 def test_elements_time_out_and_are_renewed(site: Site) -> None:
-    site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=True)
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=True)
     (element,) = site.elements("handover4")
     assert element[0]["elem"]["timeout"] == TIMEOUT_MS // 1000
     site.handover.renew()
@@ -156,12 +156,12 @@ def test_elements_time_out_and_are_renewed(site: Site) -> None:
 
 @pytest.mark.parametrize("again", ["renew", "replace", "end"])
 def test_an_element_that_timed_out_meanwhile_harms_nobody(site: Site, again: str) -> None:
-    site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=True)
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=True)
     _nft(site, "flush map inet wangell handover4")
     actions: dict[str, Callable[[], None]] = {
         "renew": site.handover.renew,
         "replace": lambda: site.handover.replace(
-            FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=True
+            [FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=True
         ),
         "end": lambda: site.handover.end(FRONTEND),
     }
@@ -170,29 +170,53 @@ def test_an_element_that_timed_out_meanwhile_harms_nobody(site: Site, again: str
     assert len(site.elements("away4")) == (again != "end")
 
 
+SEVERAL = [FRONTEND, *(frontend_key(f"10.96.0.{number}", VIP_PORT) for number in (11, 12))]
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_several_are_replaced_together_whichever_were_there(site: Site, is_away: bool) -> None:
+    site.handover.replace(SEVERAL[1:2], address="10.9.2.1", port=TARGET_PORT, is_away=True)
+    site.handover.replace(SEVERAL, address="10.9.1.1", port=TARGET_PORT, is_away=is_away)
+    _nft(site, "delete element inet wangell handover4 { 10.96.0.12 . 80 }")
+    site.handover.replace(SEVERAL, address="10.9.1.1", port=TARGET_PORT, is_away=is_away)
+    assert len(site.elements("handover4")) == len(SEVERAL)
+    assert len(site.elements("away4")) == (len(SEVERAL) if is_away else 0)
+    assert "10.9.2.1" not in json.dumps(site.elements("handover4"))
+    site.call(reaches="pod")
+
+
+def test_of_several_none_is_replaced_where_one_is_refused(site: Site) -> None:
+    site.handover.replace(SEVERAL, address="10.9.1.1", port=TARGET_PORT, is_away=False)
+    ipv6 = frontend_key("fd00::7", VIP_PORT)
+    with pytest.raises(OSError, match=r"\[Errno"):
+        site.handover.replace([*SEVERAL, ipv6], address="10.9.2.1", port=1, is_away=False)
+    assert "10.9.2.1" not in json.dumps(site.elements("handover4"))
+    site.call(reaches="pod")
+
+
 def test_one_that_cannot_be_renewed_takes_no_other_along(site: Site) -> None:
     others = [frontend_key(f"10.96.0.{number}", VIP_PORT) for number in (11, 12)]
     for frontend in (FRONTEND, *others):
-        site.handover.replace(frontend, address="10.9.1.1", port=TARGET_PORT, is_away=False)
+        site.handover.replace([frontend], address="10.9.1.1", port=TARGET_PORT, is_away=False)
     with pytest.raises(OSError, match=r"\[Errno"):
-        site.handover.replace(FRONTEND, address="fd00::5", port=TARGET_PORT, is_away=False)
+        site.handover.replace([FRONTEND], address="fd00::5", port=TARGET_PORT, is_away=False)
     _nft(site, "flush map inet wangell handover4")
     site.handover.renew()
     assert len(site.elements("handover4")) >= len(others)
 
 
 def test_a_successor_takes_over_what_its_predecessor_left(site: Site) -> None:
-    site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=False)
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
     site.handover.close()
     site.handover = site.node.run(Handover)
     site.call(reaches="pod")
-    site.handover.replace(FRONTEND, address="10.9.2.1", port=TARGET_PORT, is_away=False)
+    site.handover.replace([FRONTEND], address="10.9.2.1", port=TARGET_PORT, is_away=False)
     site.call(reaches="other pod")
     assert len(site.elements("handover4")) == 1
 
 
 def test_uninstalling_removes_all_of_it_and_twice_is_no_error(site: Site) -> None:
-    site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=False)
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
     for _ in range(2):
         site.node.run(remove_rules)
     site.call(reaches=None)
@@ -207,9 +231,9 @@ def test_another_tables_rules_are_left_alone(site: Site) -> None:
 
 
 def test_a_replica_of_another_family_is_refused_and_the_old_one_stays(site: Site) -> None:
-    site.handover.replace(FRONTEND, address="10.9.1.1", port=TARGET_PORT, is_away=False)
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
     with pytest.raises(OSError, match=r"\[Errno"):
-        site.handover.replace(FRONTEND, address="fd00::5", port=TARGET_PORT, is_away=False)
+        site.handover.replace([FRONTEND], address="fd00::5", port=TARGET_PORT, is_away=False)
     site.call(reaches="pod")
 
 

@@ -337,7 +337,7 @@ def test_a_pods_syn_is_held_replayed_and_answered_and_is_the_only_one(
         assert held.syn.frame != with_checksums(held.syn.frame), "the sender left it partial"
 
         with serve(server_pod) as server:
-            handover.replace(FRONTEND, address="10.9.1.3", port=TARGET_PORT, is_away=False)
+            handover.replace([FRONTEND], address="10.9.1.3", port=TARGET_PORT, is_away=False)
             datapath.set_service([FRONTEND], slot=3, mode=mode)
             datapath.watch(held.syn.flow)
             frame = with_checksums(held.syn.frame)
@@ -370,7 +370,7 @@ def test_a_syn_is_held_though_the_way_to_a_replica_stands(node: Node) -> None:
     events = Events(datapath)
     node.follow(datapath)
     handover = node.at(Handover)
-    handover.replace(FRONTEND, address="10.9.1.3", port=TARGET_PORT, is_away=False)
+    handover.replace([FRONTEND], address="10.9.1.3", port=TARGET_PORT, is_away=False)
     with serve(server_pod) as server:
         with call(caller_pod):
             server.accept()[0].close()

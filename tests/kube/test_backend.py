@@ -15,7 +15,7 @@ from wangell_controller.kube.errors import (
     RefusedError,
     UnavailableError,
 )
-from wangell_controller.kube.resources import DEPLOYMENTS, NODES
+from wangell_controller.kube.resources import DEPLOYMENTS, NODES, SERVICES
 from wangell_proto.vocabulary import Endpoint, Frontend, Phase, Started
 
 DEPLOYMENT = DEPLOYMENTS.path("default", "serverless-example")
@@ -176,6 +176,20 @@ async def test_the_address_of_the_load_balancer_is_the_frontend(house: KubeHouse
     house.assign("10.46.100.106")
     await settle(1)
     assert house.record.frontends == (Frontend(address="10.46.100.106", port=80),)
+
+
+@story
+async def test_the_cluster_can_call_before_a_load_balancer_has_given_an_address(
+    house: KubeHouse,
+) -> None:
+    await house.begin()
+    house.declare()
+    await settle(1)
+    house.cluster.change(
+        SERVICES.path("default", "serverless-example"), spec={"clusterIP": "10.96.3.4"}
+    )
+    await settle(1)
+    assert house.record.frontends == (Frontend(address="10.96.3.4", port=80),)
 
 
 @story

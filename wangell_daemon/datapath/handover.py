@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wangell_daemon.datapath.errors import DatapathError
@@ -31,17 +32,16 @@ class Handover:
         self._nftables = Nftables()
         self._held: dict[bytes, tuple[bytes, ...]] = {}  # frontend -> the messages that add it
 
-    def replace(self, frontend: bytes, *, address: str, port: int, is_away: bool) -> None:
-        """Send the frontend's new connections to this replica from now on. Raises OSError.
+    def replace(
+        self, frontends: Iterable[bytes], *, address: str, port: int, is_away: bool
+    ) -> None:
+        """Send the frontends' new connections to this replica from now on. Raises OSError.
 
+        All or none, in one call of the kernel: it is made between a LISTEN and the replay.
         `is_away`: on another node, so masqueraded.
         """
-        family, key = _family(frontend), _concatenated(frontend)
         value = _concatenated(frontend_key(address, port))
-        additions = [add(f"handover{family}", key, value=value, timeout_ms=TIMEOUT_MS)]
-        if is_away:
-            additions.append(add(f"away{family}", key, timeout_ms=TIMEOUT_MS))
-        self._put(frontend, tuple(additions))
+        self._put({each: _additions(each, value, is_away=is_away) for each in frontends})
 
     def end(self, frontend: bytes) -> None:
         """kube-proxy knows by now, or the replica is going. Raises OSError."""
@@ -53,7 +53,7 @@ class Handover:
         """Keep all elements from timing out. One that is refused is logged."""
         for frontend, additions in list(self._held.items()):
             try:
-                self._put(frontend, additions)
+                self._put({frontend: additions})
             except OSError as error:
                 log.warning("a handover was not renewed: %s", error)
 
@@ -61,16 +61,22 @@ class Handover:
         """Close the socket; elements stay for a successor, until they time out."""
         self._nftables.close()
 
-    def _put(self, frontend: bytes, additions: tuple[bytes, ...]) -> None:
+    def _put(self, wanted: Mapping[bytes, tuple[bytes, ...]]) -> None:
         """Delete and add in one transaction: adding what is there would refresh nothing."""
-        before = self._held.get(frontend, ())
+        additions = [message for messages in wanted.values() for message in messages]
+        deletions = [
+            message
+            for frontend in wanted
+            for message in _deletions(frontend)[: len(self._held.get(frontend, ()))]
+        ]
         try:
-            self._nftables.commit(*_deletions(frontend)[: len(before)], *additions)
+            self._nftables.commit(*deletions, *additions)
         except (FileNotFoundError, FileExistsError):
-            # It timed out, or a predecessor left it.
-            self._clear(frontend)
+            # One timed out, or a predecessor left it.
+            for frontend in wanted:
+                self._clear(frontend)
             self._nftables.commit(*additions)
-        self._held[frontend] = additions
+        self._held.update(wanted)
 
     def _delete(self, frontend: bytes, *, count: int) -> None:
         try:
@@ -88,6 +94,14 @@ class Handover:
 def remove_rules() -> None:
     """Delete the table with all that is in it, if it is there."""
     _run_nft("add table inet wangell; delete table inet wangell")
+
+
+def _additions(frontend: bytes, value: bytes, *, is_away: bool) -> tuple[bytes, ...]:
+    family, key = _family(frontend), _concatenated(frontend)
+    handover = add(f"handover{family}", key, value=value, timeout_ms=TIMEOUT_MS)
+    if not is_away:
+        return (handover,)
+    return handover, add(f"away{family}", key, timeout_ms=TIMEOUT_MS)
 
 
 def _deletions(frontend: bytes) -> tuple[bytes, ...]:
