@@ -67,13 +67,14 @@ class Controllers:
         """Return once the Lease was taken more often than that."""
         until(lambda: self.transitions() > than, "another leader", timeout_s=timeout_s)
 
-    def cut_off(self, controller: Controller) -> None:
-        """From the API server; what it sends waits in its kernel. Mended by `mend`."""
+    @contextlib.contextmanager
+    def cut_off(self, controller: Controller) -> Iterator[None]:
+        """From the API server while the block runs; what it sent is then sent by its kernel."""
         self._in_its_network(controller, f"echo '{CUT}' | nft -f -")
-
-    def mend(self, controller: Controller) -> None:
-        """What has waited is sent again by its kernel."""
-        self._in_its_network(controller, "nft delete table inet cut")
+        try:
+            yield
+        finally:
+            self._in_its_network(controller, "nft delete table inet cut")
 
     def _in_its_network(self, controller: Controller, command: str) -> None:
         network = f"--net=/proc/{controller.pid}/ns/net"
