@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.controller.local import (
 )
 from wangell_controller.backends import ReplicaEnded, ReplicaFound, ReplicaStarted
 from wangell_controller.backends.local import Launch, LocalRaiser, plan
+from wangell_controller.backends.local.adopt import BIRTH_S_MAX, await_birth
 from wangell_controller.backends.local.starter import Starter
 
 KEY = Stage.KEY
@@ -290,3 +292,27 @@ def test_a_note_that_was_deleted_is_made_anew_and_locked_by_both(
         assert starter.start(launch, activation=3).pid == second.pid
         starter.close()
         other.close()
+
+
+def test_a_server_spawned_a_moment_ago_is_known_by_its_marks(tmp_path: Path) -> None:
+    """posix_spawn() returns before the exec has set up the environment."""
+    environment = {"WANGELL_RUN_DIR": str(tmp_path)}
+    for _ in range(200):
+        pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], environment)
+        try:
+            await_birth(pid)
+            assert b"WANGELL_RUN_DIR" in Path(f"/proc/{pid}/environ").read_bytes()
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def test_nobody_waits_for_the_birth_of_what_has_ended_or_will_never_have_marks() -> None:
+    ended = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, ended, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+    began_s = time.monotonic()
+    await_birth(ended)
+    os.waitpid(ended, 0)
+    await_birth(ended)  # nobody's number now
+    await_birth(2)  # a kernel thread, whose environment is always empty
+    assert time.monotonic() - began_s < 10 * BIRTH_S_MAX

@@ -83,7 +83,9 @@ def test_a_wrong_argument_is_named_and_nothing_is_made(
 
 def ours(path: Path) -> bool:
     """Whether a namespace is of this process's children: other labs may come and go meanwhile."""
-    lock = RUN_DIRECTORY / path.name.split("-")[1] / "lock" if "-" in path.name else path
+    if not path.name.startswith("wl-"):
+        return False
+    lock = RUN_DIRECTORY / path.name.split("-")[1] / "lock"
     return lock.exists() and lock.read_text().strip() == str(os.getpid())
 
 

@@ -2,6 +2,7 @@
 
 import os
 import select
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from wangell_controller.backends.local.replica import Replica
 
-__all__ = ["Found", "find_replica", "find_replicas", "is_listening"]
+__all__ = ["Found", "await_birth", "find_replica", "find_replicas", "is_listening"]
 
 _PROC = Path("/proc")
+BIRTH_S_MAX = 0.1
+BIRTH_LOOK_S = 0.0002
 _TCP_LISTEN = "0A"  # enum of include/net/tcp_states.h, as /proc/net/tcp prints it
 
 
@@ -60,6 +63,28 @@ def find_replica(pid: int, run_dir: Path) -> Found | None:
                 return found
     os.close(pidfd)
     return None
+
+
+def await_birth(pid: int) -> None:
+    """Wait until the process, spawned a moment ago, has its marks, or has ended.
+
+    posix_spawn() returns when the exec has let go of its parent's memory, and the environment is
+    set up after that (seen: two controllers woken at once, and the second saw nobody). An exec
+    reads its program from the disk at the worst, so the wait is bounded by that.
+    """
+    deadline_s = time.monotonic() + BIRTH_S_MAX
+    with suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            while _is_bare(pid) and time.monotonic() < deadline_s:
+                if select.select([pidfd], [], [], BIRTH_LOOK_S)[0]:
+                    return
+        finally:
+            os.close(pidfd)
+
+
+def _is_bare(pid: int) -> bool:
+    return not (_PROC / str(pid) / "environ").read_bytes()
 
 
 def _marks(pid: int, run_dir: Path) -> dict[str, str] | None:

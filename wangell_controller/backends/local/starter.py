@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wangell_controller.backends.local.adopt import find_replica, find_replicas
+from wangell_controller.backends.local.adopt import await_birth, find_replica, find_replicas
 from wangell_controller.backends.local.launch import Launch
 from wangell_controller.backends.local.namespaces import own_namespace
 from wangell_controller.backends.local.replica import Replica, spawn
@@ -105,6 +105,8 @@ class Starter:
             for surplus in found[1:]:
                 os.close(surplus.replica.pidfd)
             return found[0].replica if found else None
+        if last.pid:
+            await_birth(last.pid)
         there = find_replica(last.pid, self._run_dir) if last.pid else None
         if there is not None and there.service != key:  # The number is another process's by now.
             os.close(there.replica.pidfd)
