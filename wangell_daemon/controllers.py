@@ -56,6 +56,8 @@ class Controllers:
         )
         if config != self._used:
             await self._use(config)
+            if self._used is not None and self._used.psks != config.psks:
+                log.info("psk has changed: %d key(s), the first is used", len(config.psks))
             self._used = config
             log.info("controllers: %s", ", ".join(f"{host}:{port}" for host, port in servers))
 

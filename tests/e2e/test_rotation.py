@@ -26,13 +26,19 @@ def give(wangell: Wangell, secret: str, psks: Sequence[str]) -> None:
     wangell.cluster.kubectl("patch", secret, SYSTEM, "--type=merge", f"--patch={patch}")
 
 
-def logs(wangell: Wangell, what: str) -> str:
-    return wangell.cluster.kubectl("logs", SYSTEM, what, "--tail=-1")
+def pods(wangell: Wangell, kind: str) -> list[str]:
+    names = [each["metadata"]["name"] for each in wangell.cluster.get("pods", SYSTEM)["items"]]
+    return [name for name in names if name.startswith(f"wangell-{kind}")]
 
 
-def wait_for_controller(wangell: Wangell, keys: int) -> None:
+def wait_for_controllers(wangell: Wangell, keys: int) -> None:
+    """Those that stand by link daemons too."""
     words = f"wangell-controller-keys has changed: {keys} pre-shared key(s)"
-    until(lambda: words in logs(wangell, "deployment/wangell-controller"), words, timeout_s=30)
+    until(
+        lambda: all(words in wangell.log(pod) for pod in pods(wangell, "controller")),
+        words,
+        timeout_s=30,
+    )
 
 
 def let_nodes_look(wangell: Wangell) -> None:
@@ -48,22 +54,20 @@ def test_a_psk_is_rotated_and_no_link_ends(declared: Wangell) -> None:
     declared.change({"idleTimeout": 1})
 
     give(declared, CONTROLLER, [old, new])
-    wait_for_controller(declared, 2)
+    wait_for_controllers(declared, 2)
     assert cold_start(declared, ADDRESS).syns == 1, "by the old one"
 
     give(declared, DAEMON, [new])
     let_nodes_look(declared)
-    for pod in declared.cluster.get("pods", SYSTEM)["items"]:
-        name = pod["metadata"]["name"]
-        if "daemon" in name:
-            until(lambda name=name: _has_turned(declared, name), name, timeout_s=100)  # type: ignore[misc]
+    until(lambda: _have_turned(declared), "every daemon to turn to the new one", timeout_s=100)
     give(declared, CONTROLLER, [new])
-    wait_for_controller(declared, 1)
+    wait_for_controllers(declared, 1)
     assert cold_start(declared, ADDRESS).syns == 1, "by the new one"
 
     assert declared.restarts() == restarts
-    assert "link ended" not in logs(declared, "deployment/wangell-controller")
+    for pod in pods(declared, "controller"):
+        assert "link ended" not in declared.log(pod)
 
 
-def _has_turned(wangell: Wangell, pod: str) -> bool:
-    return "controllers: " in logs(wangell, f"pod/{pod}").partition("linked to controller")[2]
+def _have_turned(wangell: Wangell) -> bool:
+    return all("psk has changed: 1 key" in wangell.log(pod) for pod in pods(wangell, "daemon"))
