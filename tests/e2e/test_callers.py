@@ -9,7 +9,6 @@ import pytest
 
 from tests.cluster.client import SYN, OutsideClient
 from tests.cluster.network import NODES
-from tests.cluster.waiting import until
 from tests.e2e.callers import PodCaller
 from tests.e2e.figures import record_within, summary
 from tests.e2e.wangell import NAME, Wangell
@@ -109,22 +108,3 @@ def test_it_is_one_syn(called: Wangell, callers: Mapping[str, OutsideClient], pl
     )
     assert syns == [1] * RUNS
     assert max(times_ms) < 1000, "no run may be in the class of the caller's own retry"
-
-
-def test_a_call_that_comes_as_the_service_goes_to_sleep_is_one_syn(
-    called: Wangell, callers: Mapping[str, OutsideClient]
-) -> None:
-    """Its pod is still ending, and the nodes' proxies have not heard of it yet."""
-    client, (address, port) = callers["node1"], frontend(called, "ClusterIP")
-    times_ms = [request(client, address, port)]
-    with client.capture(f"host {address} and port {port}") as capture:
-        for _ in range(RUNS):
-            until(lambda: phase(called) in ("Draining", "Cold"), "not awake", timeout_s=30)
-            times_ms.append(request(client, address, port))
-            until(lambda: phase(called) == "Warm", "awake", timeout_s=10)
-    assert capture.count(f"{SYN} and dst host {address}") == RUNS
-    assert max(times_ms[1:]) < 1000
-
-
-def phase(wangell: Wangell) -> str:
-    return str(wangell.status()["phase"])

@@ -169,7 +169,9 @@ def test_fifty_services_at_once_reconcile(installed: Wangell) -> None:
     try:
         until(lambda: _reconciled(installed) == MANY, "fifty statuses", timeout_s=60)
         ours = ("deployments,services", "--selector=app.kubernetes.io/managed-by=wangell")
-        assert len(cluster.get(*ours)["items"]) == 2 * MANY
+        # A status is there before the objects that it tells of.
+        made = 2 * MANY
+        until(lambda: len(cluster.get(*ours)["items"]) == made, "their objects", timeout_s=60)
         assert installed.restarts() == 0
     finally:
         cluster.delete(many)
