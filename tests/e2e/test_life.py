@@ -117,6 +117,8 @@ def test_an_image_that_does_not_exist_fails_in_kubernetes_words(
     declared: Wangell, other: str
 ) -> None:
     declared.change({"image": NO_REGISTRY, "activationTimeout": 8})
+    # A call that comes before would wake the image of before.
+    until(lambda: _template_image(declared) == NO_REGISTRY, "its image", timeout_s=20)
 
     with pytest.raises(ConnectionRefusedError):
         request(declared.cluster, ADDRESS)
