@@ -8,36 +8,45 @@ import os
 import socket
 import struct
 
+from wangell_daemon.datapath.netlink import (
+    ACK,
+    CREATE,
+    ERROR,
+    REPLY_BYTES,
+    attribute,
+    errno_of,
+    message,
+    split,
+)
+
 __all__ = ["Nftables", "add", "delete"]
 
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEW_ELEMENT, _DELETE_ELEMENT = 12, 14
-_BATCH_BEGIN, _BATCH_END, _ERROR = 0x10, 0x11, 2
-_REQUEST, _ACK, _CREATE, _NESTED = 0x1, 0x4, 0x400, 0x8000
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_NESTED = 0x8000
 _UNSPEC, _INET = 0, 1
 
 # include/uapi/linux/netfilter/nf_tables.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEMENT, _KEY, _DATA, _TIMEOUT, _VALUE = 1, 1, 2, 4, 1
 
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
-_REPLY_BYTES = 1 << 16
 _TABLE = b"wangell\0"
 
 
 def add(set_name: str, key: bytes, *, value: bytes | None = None, timeout_ms: int) -> bytes:
     """The message that adds an element; with `value` to a map. EEXIST where the key is there."""
-    element = _nest(_KEY, _attribute(_VALUE, key))
+    element = _nest(_KEY, attribute(_VALUE, key))
     if value is not None:
-        element += _nest(_DATA, _attribute(_VALUE, value))
-    element += _attribute(_TIMEOUT, struct.pack("!Q", timeout_ms))
-    return _element_message(_NEW_ELEMENT, set_name, element, flags=_CREATE)
+        element += _nest(_DATA, attribute(_VALUE, value))
+    element += attribute(_TIMEOUT, struct.pack("!Q", timeout_ms))
+    return _element_message(_NEW_ELEMENT, set_name, element, flags=CREATE)
 
 
 def delete(set_name: str, key: bytes) -> bytes:
     """The message that deletes an element. ENOENT where it is not there."""
-    return _element_message(_DELETE_ELEMENT, set_name, _nest(_KEY, _attribute(_VALUE, key)))
+    return _element_message(_DELETE_ELEMENT, set_name, _nest(_KEY, attribute(_VALUE, key)))
 
 
 class Nftables:
@@ -63,38 +72,25 @@ class Nftables:
         """The errno of each message, 0 for one that took effect."""
         answers: list[int] = []
         while len(answers) < wanted:
-            reply, at = self._netlink.recv(_REPLY_BYTES), 0
-            while at < len(reply):
-                length, kind, *_rest = _HEADER.unpack_from(reply, at)
-                if kind == _ERROR:
-                    answers.append(-struct.unpack_from("=i", reply, at + _HEADER.size)[0])
-                at += _aligned(length)
+            reply = self._netlink.recv(REPLY_BYTES)
+            answers += [errno_of(body) for kind, body in split(reply) if kind == ERROR]
         return answers
 
 
 def _element_message(kind: int, set_name: str, element: bytes, *, flags: int = 0) -> bytes:
-    body = _attribute(_LIST_TABLE, _TABLE)
-    body += _attribute(_LIST_SET, set_name.encode() + b"\0")
+    body = attribute(_LIST_TABLE, _TABLE)
+    body += attribute(_LIST_SET, set_name.encode() + b"\0")
     body += _nest(_LIST_ELEMENTS, _nest(_ELEMENT, element))
-    return _message(_SUBSYSTEM << 8 | kind, _INET, 0, body, flags=_ACK | flags)
+    return _message(_SUBSYSTEM << 8 | kind, _INET, 0, body, flags=ACK | flags)
 
 
 def _message(kind: int, family: int, resource: int, body: bytes = b"", *, flags: int = 0) -> bytes:
     payload = struct.pack("!BBH", family, 0, resource) + body  # struct nfgenmsg
-    return _HEADER.pack(_HEADER.size + len(payload), kind, _REQUEST | flags, 1, 0) + payload
+    return message(kind, payload, flags=flags)
 
 
 def _nest(kind: int, body: bytes) -> bytes:
-    return _attribute(kind | _NESTED, body)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    head = struct.pack("=HH", 4 + len(value), kind)
-    return (head + value).ljust(_aligned(4 + len(value)), b"\0")
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
+    return attribute(kind | _NESTED, body)
 
 
 _BEGIN = _message(_BATCH_BEGIN, _UNSPEC, _SUBSYSTEM)

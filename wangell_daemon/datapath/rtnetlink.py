@@ -10,6 +10,21 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from wangell_daemon.datapath.netlink import (
+    ACK,
+    CREATE,
+    DONE,
+    DUMP,
+    ERROR,
+    EXCLUSIVE,
+    REPLY_BYTES,
+    aligned,
+    attribute,
+    errno_of,
+    message,
+    split,
+)
+
 __all__ = [
     "Link",
     "LinkWatch",
@@ -22,18 +37,14 @@ __all__ = [
 
 _NETLINK_ROUTE = 0
 _GROUP_LINK = 1  # RTMGRP_LINK
-_ERROR, _DONE = 2, 3
-_REQUEST, _ACK, _DUMP, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 _NEW_LINK, _DELETE_LINK, _GET_LINK = 16, 17, 18
 _NEW_QDISC, _DELETE_QDISC = 36, 37
 _NEW_FILTER, _DELETE_FILTER, _GET_FILTER = 44, 45, 46
 
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
 _TC = struct.Struct("=BxxxiIII")  # struct tcmsg
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr
 _RCVBUF_FORCE = 33  # asm-generic/socket.h
-_REPLY_BYTES = 1 << 16
 # The kernel tells some ten times of each pod that starts, 1.5 KiB each: a hundred at once.
 _WATCH_BYTES = 2 << 20
 
@@ -75,20 +86,20 @@ class Rtnetlink:
         """Do it. Raises OSError with the kernel's errno."""
         self._netlink.send(message)
         for kind, body in self._replies():
-            number = -struct.unpack_from("=i", body)[0] if kind == _ERROR else 0
+            number = errno_of(body) if kind == ERROR else 0
             if number:
                 raise OSError(number, os.strerror(number))
             return
 
     def links(self) -> list[Link]:
         """All interfaces. Raises OSError."""
-        found = self._dump(_message(_GET_LINK, _LINK.pack(0, 0, 0, 0, 0), flags=_DUMP))
+        found = self._dump(message(_GET_LINK, _LINK.pack(0, 0, 0, 0, 0), flags=DUMP))
         return [link for kind, body in found if (link := _parse_link(kind, body)) is not None]
 
     def has_filters(self, ifindex: int) -> bool:
         """Whether anybody has a filter at the interface's clsact. Raises OSError."""
         asked = (
-            _message(_GET_FILTER, _TC.pack(0, ifindex, 0, parent, 0), flags=_DUMP)
+            message(_GET_FILTER, _TC.pack(0, ifindex, 0, parent, 0), flags=DUMP)
             for parent in (INGRESS, EGRESS)
         )
         return any(self._dump(each) for each in asked)
@@ -101,17 +112,17 @@ class Rtnetlink:
         self._netlink.send(message)
         found = []
         for kind, body in self._replies():
-            if kind == _DONE:
+            if kind == DONE:
                 break
-            if kind == _ERROR:
-                number = -struct.unpack_from("=i", body)[0]
+            if kind == ERROR:
+                number = errno_of(body)
                 raise OSError(number, os.strerror(number))
             found.append((kind, body))
         return found
 
     def _replies(self) -> Iterator[tuple[int, bytes]]:
         while True:
-            yield from _split(self._netlink.recv(_REPLY_BYTES))
+            yield from split(self._netlink.recv(REPLY_BYTES))
 
 
 class LinkWatch:
@@ -129,7 +140,7 @@ class LinkWatch:
 
     def changes(self) -> list[Link]:
         """Wait for the next. Raises OSError; ENOBUFS where some were lost: list anew."""
-        told = _split(self._netlink.recv(_REPLY_BYTES))
+        told = split(self._netlink.recv(REPLY_BYTES))
         return [link for kind, body in told if (link := _parse_link(kind, body)) is not None]
 
     def close(self) -> None:
@@ -139,29 +150,29 @@ class LinkWatch:
 
 def add_clsact(ifindex: int) -> bytes:
     """The message that gives the interface the place for filters. EEXIST where there is one."""
-    body = _TC.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0) + _attribute(_TCA_KIND, b"clsact\0")
-    return _message(_NEW_QDISC, body, flags=_ACK | _CREATE | _EXCLUSIVE)
+    body = _TC.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0) + attribute(_TCA_KIND, b"clsact\0")
+    return message(_NEW_QDISC, body, flags=ACK | CREATE | EXCLUSIVE)
 
 
 def delete_clsact(ifindex: int) -> bytes:
     """The message that takes it away, with all filters."""
     body = _TC.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0)
-    return _message(_DELETE_QDISC, body, flags=_ACK)
+    return message(_DELETE_QDISC, body, flags=ACK)
 
 
 def put_filter(ifindex: int, program_fd: int, name: str) -> bytes:
     """The message that runs the program on what comes in, in one step in place of an older one."""
-    options = _attribute(_BPF_FD, struct.pack("=I", program_fd))
-    options += _attribute(_BPF_NAME, name.encode() + b"\0")
-    options += _attribute(_BPF_FLAGS, struct.pack("=I", _DIRECT_ACTION))
-    body = _TC.pack(0, ifindex, _HANDLE, INGRESS, _FILTER_INFO) + _attribute(_TCA_KIND, b"bpf\0")
-    return _message(_NEW_FILTER, body + _attribute(_TCA_OPTIONS, options), flags=_ACK | _CREATE)
+    options = attribute(_BPF_FD, struct.pack("=I", program_fd))
+    options += attribute(_BPF_NAME, name.encode() + b"\0")
+    options += attribute(_BPF_FLAGS, struct.pack("=I", _DIRECT_ACTION))
+    body = _TC.pack(0, ifindex, _HANDLE, INGRESS, _FILTER_INFO) + attribute(_TCA_KIND, b"bpf\0")
+    return message(_NEW_FILTER, body + attribute(_TCA_OPTIONS, options), flags=ACK | CREATE)
 
 
 def delete_filter(ifindex: int) -> bytes:
     """The message that deletes it. ENOENT or EINVAL where it is not there."""
-    body = _TC.pack(0, ifindex, _HANDLE, INGRESS, _FILTER_INFO) + _attribute(_TCA_KIND, b"bpf\0")
-    return _message(_DELETE_FILTER, body, flags=_ACK)
+    body = _TC.pack(0, ifindex, _HANDLE, INGRESS, _FILTER_INFO) + attribute(_TCA_KIND, b"bpf\0")
+    return message(_DELETE_FILTER, body, flags=ACK)
 
 
 def _parse_link(kind: int, body: bytes) -> Link | None:
@@ -180,36 +191,14 @@ def _parse_link(kind: int, body: bytes) -> Link | None:
     )
 
 
-def _split(reply: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each message's type and body."""
-    at = 0
-    while at < len(reply):
-        length, kind, *_rest = _HEADER.unpack_from(reply, at)
-        yield kind, reply[at + _HEADER.size : at + length]
-        at += _aligned(length)
-
-
 def _attributes(body: bytes) -> dict[int, bytes]:
     found, at = {}, 0
     while at + _ATTRIBUTE.size <= len(body):
         length, kind = _ATTRIBUTE.unpack_from(body, at)
         found[kind & 0x3FFF] = body[at + _ATTRIBUTE.size : at + length]
-        at += max(_ATTRIBUTE.size, _aligned(length))
+        at += max(_ATTRIBUTE.size, aligned(length))
     return found
-
-
-def _message(kind: int, body: bytes, *, flags: int) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, 1, 0) + body
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind)
-    return (head + value).ljust(_aligned(_ATTRIBUTE.size + len(value)), b"\0")
 
 
 def _text(value: bytes) -> str:
     return value.rstrip(b"\0").decode(errors="replace")
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3

@@ -1,6 +1,6 @@
 """A listener's queue and its connections, read by netlink's sock_diag in the server's namespace.
 
-Our own few lines and not pyroute2's, for this is on the wake path: 30 us against 1.5 ms.
+On the wake path: 30 us, against pyroute2's 1.5 ms.
 """
 
 import os
@@ -8,22 +8,26 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from wangell_daemon.datapath.netlink import (
+    DONE,
+    DUMP,
+    ERROR,
+    REPLY_BYTES,
+    errno_of,
+    message,
+    split,
+)
 from wangell_daemon.datapath.syscalls import in_network_namespace
 
 __all__ = ["Listener"]
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _REQUEST = struct.Struct(
     "=BBBxI"
 )  # the head of struct inet_diag_req_v2; struct inet_diag_sockid follows
 _SOCKET_ID_BYTES = 48
 _MESSAGE = struct.Struct("=BBBB48sIII")  # struct inet_diag_msg up to wqueue
-_REPLY_BYTES = 1 << 16
 
 # include/net/tcp_states.h
 _LISTEN, _TIME_WAIT, _CLOSE, _BOUND_INACTIVE = 10, 6, 7, 13
@@ -57,31 +61,25 @@ class Listener:
         self._netlink.close()
 
     def _queues(self) -> Iterator[tuple[int, int]]:
-        for message in self._sockets(1 << _LISTEN):
-            yield message[6], message[7]  # rqueue: waiting for accept(); wqueue: the backlog
+        for found in self._sockets(1 << _LISTEN):
+            yield found[6], found[7]  # rqueue: waiting for accept(); wqueue: the backlog
 
     def _sockets(self, states: int) -> Iterator[tuple[int, ...]]:
         for family in (socket.AF_INET, socket.AF_INET6):
             socket_id = struct.pack("!H", self._port).ljust(_SOCKET_ID_BYTES, b"\0")
             body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, states) + socket_id
-            header = _HEADER.pack(
-                _HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0
-            )
-            self._netlink.send(header + body)
+            self._netlink.send(message(_SOCK_DIAG_BY_FAMILY, body, flags=DUMP))
             yield from self._replies()
 
     def _replies(self) -> Iterator[tuple[int, ...]]:
         while True:
-            reply, at = self._netlink.recv(_REPLY_BYTES), 0
-            while at < len(reply):
-                length, kind, _flags, _sequence, _pid = _HEADER.unpack_from(reply, at)
-                if kind == _NLMSG_DONE:
+            for kind, body in split(self._netlink.recv(REPLY_BYTES)):
+                if kind == DONE:
                     return
-                if kind == _NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", reply, at + _HEADER.size)[0]
+                if kind == ERROR:
+                    code = errno_of(body)
                     raise OSError(code, os.strerror(code))
-                yield _MESSAGE.unpack_from(reply, at + _HEADER.size)
-                at += (length + 3) & ~3
+                yield _MESSAGE.unpack_from(body)
 
 
 def _open_netlink() -> socket.socket:
