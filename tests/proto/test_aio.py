@@ -3,7 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -198,24 +199,33 @@ def test_a_change_that_the_loop_did_not_live_to_send_harms_nothing():
     play(story)
 
 
+@contextmanager
+def sends_of(link: ServerLink | ClientLink) -> Iterator[list[bytes]]:
+    """The datagrams that a link sends in the block, which leave all the same."""
+    sent: list[bytes] = []
+    real = link._socket
+
+    class Watching:
+        def sendto(self, datagram: bytes, address: object) -> int:
+            sent.append(datagram)
+            return real.sendto(datagram, address)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    link._socket = Watching()
+    try:
+        yield sent
+    finally:
+        link._socket = real
+
+
 def test_a_message_leaves_in_the_call_that_sends_it():
     async def story(stage: Stage) -> None:
         _server, _, client, _ = await stage.linked()
-        sent: list[bytes] = []
-        real = client._socket
-
-        class Watching:
-            def sendto(self, datagram: bytes, address: object) -> int:
-                sent.append(datagram)
-                return real.sendto(datagram, address)
-
-            def __getattr__(self, name: str) -> object:
-                return getattr(real, name)
-
-        client._socket = Watching()
-        client.send(b"wake", lane=Lane.WAKE)
-        assert len(sent) == 1
-        client._socket = real
+        with sends_of(client) as sent:
+            client.send(b"wake", lane=Lane.WAKE)
+            assert len(sent) == 1
 
     play(story)
 
@@ -223,16 +233,6 @@ def test_a_message_leaves_in_the_call_that_sends_it():
 def test_what_is_no_wake_leaves_in_one_datagram_with_a_record_and_the_acknowledgement():
     async def story(stage: Stage) -> None:
         server, server_log, client, client_log = await stage.linked()
-        sent: list[bytes] = []
-        real = server._socket
-
-        class Watching:
-            def sendto(self, datagram: bytes, address: object) -> int:
-                sent.append(datagram)
-                return real.sendto(datagram, address)
-
-            def __getattr__(self, name: str) -> object:
-                return getattr(real, name)
 
         def answer(event: Event) -> None:
             server_log(event)
@@ -242,11 +242,10 @@ def test_what_is_no_wake_leaves_in_one_datagram_with_a_record_and_the_acknowledg
                 assert sent == []
 
         server._on_event = answer
-        server._socket = Watching()
-        client.send(b"wake", lane=Lane.WAKE)
-        await client_log.until(lambda: client_log.of(MessageReceived))
-        assert len(sent) == 1
-        server._socket = real
+        with sends_of(server) as sent:
+            client.send(b"wake", lane=Lane.WAKE)
+            await client_log.until(lambda: client_log.of(MessageReceived))
+            assert len(sent) == 1
         assert client.records["default/a"] == b"x"
 
     play(story)
