@@ -25,6 +25,7 @@ from wangell_daemon.effects import (
 )
 from wangell_daemon.endpoints import chosen_endpoint
 from wangell_daemon.held import HeldSyn, HeldSyns, Tally
+from wangell_daemon.meter import Meter
 from wangell_daemon.routing import Routing
 from wangell_daemon.timeline import Timeline
 from wangell_daemon.wake import REPEAT_NS, Wake, is_later, wake_message
@@ -37,10 +38,6 @@ __all__ = ["Service"]
 ROOM_UNKNOWN = 5
 # How soon to look again when the queue is full and nothing is out whose answer would tell us.
 ROOM_RETRY_NS = 2_000_000
-# A crowd that was held is followed by more of it, and SYNs that find the listener's queue full are
-# dropped by Linux for a second: for so long they go in as the queue has room. A crowd's burst
-# takes some milliseconds; after it, a new connection should not come by way of the daemon.
-METER_NS = 100_000_000
 # A fast server listens before the record says that it was started; what listened longer ago than
 # this before it was somebody else's.
 HEARD_NS_MAX = 5_000_000_000
@@ -66,7 +63,7 @@ class Service:
         self._listened_ns = self._waking_since_ns = self._timeout_ns = 0
         self._room: Callable[[], int] = lambda: ROOM_UNKNOWN
         self._look_again_ns: int | None = None
-        self._metered_until_ns: int | None = None
+        self._meter = Meter()
 
     # What the controller says.
 
@@ -179,7 +176,7 @@ class Service:
     def next_deadline_ns(self) -> int | None:
         """When `deadline` has something to do; None: nothing is under way."""
         candidates = [self.held.next_due_ns(), self._look_again_ns, self._waiting_until_ns()]
-        candidates.append(self._metered_until_ns)
+        candidates.append(self._meter.until_ns)
         if self._wake is not None:
             candidates.append(self._wake.waits_for_start_until_ns())
         return min((due for due in candidates if due is not None), default=None)
@@ -246,7 +243,7 @@ class Service:
     def _recall(self) -> None:
         """Nothing listens any more: what is out waits again."""
         self._heard, self._is_released, self._look_again_ns = None, False, None
-        self._metered_until_ns = None
+        self._meter.stop()
         self.held.recall()
 
     # Letting in.
@@ -258,15 +255,17 @@ class Service:
     def _admit(self, *, now_ns: int, listened_ns: int | None = None) -> list[Effect]:
         if not self._is_released:
             self._is_released, self.warm_since_ns = True, now_ns
-            self._metered_until_ns = now_ns + METER_NS if len(self.held) > 1 else None
+            self._meter.start(now_ns=now_ns, callers=len(self.held))
         if self._wake is not None:
             self._wake.listened(listened_ns or now_ns)
         return self._hand_over() + self._let_in(now_ns=now_ns)
 
     def _let_in(self, *, now_ns: int) -> list[Effect]:
         """Flip before replaying: in generic mode a replay passes our own program again."""
-        effects = self.routing.set_mode(self._mode_of_the_released(now_ns))
-        is_alone = len(self.held) <= 1 and self._metered_until_ns is None
+        is_metered = self._meter.is_on(now_ns)
+        settled = Mode.SETTLE if self.held else Mode.PASS
+        effects = self.routing.set_mode(Mode.METER if is_metered else settled)
+        is_alone = len(self.held) <= 1 and not is_metered
         room = 1 if is_alone else self._room()
         for held in self.held.take_due(now_ns=now_ns, room=room):
             if not held.is_watched:
@@ -276,12 +275,6 @@ class Service:
         is_stuck = self.held.waiting > 0 and not self.held.has_hope
         self._look_again_ns = now_ns + ROOM_RETRY_NS if is_stuck else None
         return effects
-
-    def _mode_of_the_released(self, now_ns: int) -> Mode:
-        if self._metered_until_ns is not None and now_ns < self._metered_until_ns:
-            return Mode.METER
-        self._metered_until_ns = None
-        return Mode.SETTLE if self.held else Mode.PASS
 
     def _hand_over(self) -> list[Effect]:
         """Point new connections at a replica; set while SYNs are held, off the wake path."""
