@@ -2,15 +2,16 @@
 
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from deploy.images.build import build as build_image
-from deploy.images.tools import require
+from deploy.images.tools import find, require
 from tests.cluster import binaries, network, pki, runs, scripts
 from tests.cluster.api import ApiConnection
 from tests.cluster.cgroups import Cgroup
@@ -52,6 +53,7 @@ class Cluster(Kubernetes):
             service=network.API_SERVICE,
             nodes=network.NODES,
         )
+        self._api = ApiConnection(self.client.namespaces, self.directory / "pki")
         control_plane = self._namespaces("control-plane", network.CONTROL_PLANE)
         network.configure_control_plane(control_plane)
         self.control_plane = ControlPlane(
@@ -87,6 +89,7 @@ class Cluster(Kubernetes):
 
     def stop(self) -> None:
         """Remove it. Everything at once and by SIGKILL: nothing of it is to be kept."""
+        self._api.close()
         self._run.remove()
         for process in self.processes:
             process.reap()
@@ -108,6 +111,14 @@ class Cluster(Kubernetes):
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    @property
+    def commands(self) -> Mapping[str, Sequence[str | Path]]:
+        """What README's commands are here: `curl` is the client's, outside of the cluster."""
+        # By its path: a command of this name that calls it by name would find itself.
+        curl = [*self.client.namespaces.enter, find("curl"), "--noproxy", "*"]
+        kustomize = [self.binaries / "kustomize"]
+        return {"kubectl": self.kubectl_command, "kustomize": kustomize, "curl": curl}
 
     @property
     def id(self) -> str:
@@ -152,6 +163,13 @@ class Cluster(Kubernetes):
             node.start_kube_proxy(mode)
         for node in self.nodes.values():
             node.wait_for_kube_proxy()
+
+    def ask(self, path: str) -> Any:
+        """GET, over a kept connection, which a restart of the API server may have closed."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self._api.call("GET", path)
+        self._api.close()
+        return self._api.call("GET", path)
 
     def api(self) -> contextlib.closing[ApiConnection]:
         """A kept-alive connection to the API server, for calls whose time matters."""

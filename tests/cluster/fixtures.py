@@ -13,21 +13,25 @@ import pytest
 from tests.cluster.cluster import KUBE_PROXY_MODES, Cluster, Progress
 from tests.cluster.given import GivenCluster
 
+NOT_OURS = "KUBECONFIG is set: its cluster has no nodes that a test may enter"
+
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster of our own, started once; it is removed after the last test."""
     if "KUBECONFIG" in os.environ:
-        pytest.skip("KUBECONFIG is set: its cluster has no nodes that a test may enter")
+        pytest.skip(NOT_OURS)
     with Cluster.start(progress=_terminal(request)) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def kubernetes(request: pytest.FixtureRequest) -> Cluster | GivenCluster:
+def kubernetes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Cluster | GivenCluster:
     """The cluster of $KUBECONFIG if that is set, ours otherwise."""
     if "KUBECONFIG" in os.environ:
-        return GivenCluster()
+        return GivenCluster(tmp_path_factory.mktemp("given"))
     ours: Cluster = request.getfixturevalue("cluster")
     return ours
 

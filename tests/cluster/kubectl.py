@@ -53,6 +53,10 @@ class Kubernetes:
         """An object, such as deployment/hello, or a list of them, as the API's JSON."""
         return json.loads(self.kubectl("get", resource, "--output=json", *options))
 
+    def ask(self, path: str) -> Any:
+        """GET a path of the API server, as JSON."""
+        return json.loads(self.kubectl("get", "--raw", path))
+
     def wait_for(
         self,
         resource: str,

@@ -18,10 +18,13 @@ def run_pytest(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess
     """Another pytest, on the cluster's client, which reaches the kubeconfig's server."""
     enter = cluster.client.namespaces.enter
     plugins = ["-p", "tests.cluster.fixtures", "-p", "no:cacheprovider"]
-    kubeconfig = {"KUBECONFIG": str(cluster.directory / "pki/admin.kubeconfig")}
+    theirs = {
+        "KUBECONFIG": str(cluster.directory / "pki/admin.kubeconfig"),
+        "PATH": f"{cluster.binaries}:{os.environ['PATH']}",
+    }
     return subprocess.run(
         [*enter, sys.executable, "-m", "pytest", *plugins, *arguments],
-        env=os.environ | kubeconfig,
+        env=os.environ | theirs,
         cwd=HERE.parents[1],
         capture_output=True,
         text=True,
@@ -45,9 +48,11 @@ def test_tests_that_enter_nodes_are_skipped_there_by_name(cluster: Cluster) -> N
     assert "KUBECONFIG is set" in done.stdout
 
 
-def test_a_given_cluster_without_a_kubectl_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_cluster_without_a_kubectl_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
 
     with pytest.raises(RuntimeError, match="no kubectl in PATH"):
-        GivenCluster()
+        GivenCluster(tmp_path)

@@ -1,17 +1,22 @@
 """A cluster with Wangell on it, installed by the commands that README gives to users."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from deploy.images.build import build as build_image
 from tests.cluster.cluster import Cluster
+from tests.cluster.fixtures import NOT_OURS
+from tests.cluster.given import GivenCluster
 from tests.e2e.footprint import Footprint, footprint
-from tests.e2e.readme import INSTALL, run
+from tests.e2e.readme import INSTALL, UNINSTALL, run
 from tests.e2e.wangell import NAME, Wangell
 
 ADDRESS = "10.200.1.105"
 VERSION = "0.1.0"
+HERE = Path(__file__).parent
 
 
 def import_images(cluster: Cluster) -> None:
@@ -25,6 +30,16 @@ def import_images(cluster: Cluster) -> None:
             node.run(*tag, f"{image}:dev", f"{image}:{VERSION}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Most tests enter nodes: what is not marked any_cluster is skipped on a given cluster."""
+    if "KUBECONFIG" not in os.environ:
+        return
+    skip = pytest.mark.skip(reason=NOT_OURS)
+    for item in items:
+        if HERE in item.path.parents and item.get_closest_marker("any_cluster") is None:
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def before(cluster: Cluster) -> Footprint:
     """What there was on the cluster and its nodes before Wangell came."""
@@ -33,13 +48,20 @@ def before(cluster: Cluster) -> Footprint:
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Cluster, before: Footprint) -> Iterator[Wangell]:
+def installed(
+    kubernetes: Cluster | GivenCluster, request: pytest.FixtureRequest
+) -> Iterator[Wangell]:
     """Wangell, ready: its controller leads, and a daemon of each node is linked."""
-    run(cluster, INSTALL)
-    wangell = Wangell(cluster)
+    if isinstance(kubernetes, Cluster):
+        request.getfixturevalue("before")
+    elif kubernetes.kubectl("get", "namespace/wangell-system", "--ignore-not-found"):
+        pytest.fail("Wangell is on this cluster already, and these tests would remove it")
+    run(kubernetes, INSTALL)
+    wangell = Wangell(kubernetes)
     wangell.wait_until_ready()
     yield wangell
-    wangell.close()
+    if not isinstance(kubernetes, Cluster):
+        run(kubernetes, UNINSTALL)
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.images.tools import find
 from tests.cluster.cluster import Cluster
+from tests.cluster.given import GivenCluster
 
-__all__ = ["CALL", "DECLARE", "INSTALL", "REMOVE", "SECTION", "run"]
+__all__ = ["CALL", "DECLARE", "INSTALL", "REMOVE", "SECTION", "UNINSTALL", "run"]
 
 TREE = Path(__file__).parents[2]
 SECTION = "On your cluster"
@@ -24,21 +25,20 @@ def blocks(text: str) -> list[str]:
 
 
 INSTALL, DECLARE, CALL, REMOVE = blocks((TREE / "README.md").read_text())
+# Its last line is Wangell's own: those before it remove the service.
+UNINSTALL = REMOVE.splitlines()[-1]
 
 
-def run(cluster: Cluster, block: str) -> str:
+def run(cluster: Cluster | GivenCluster, block: str) -> str:
     """Run a block as a user in the tree does, and return what it prints.
 
-    `kubectl` and `kustomize` are the cluster's, and `curl` is the client's outside of it.
+    `kubectl`, `kustomize` and `curl` are those that the cluster has for it.
     """
     commands = cluster.directory / "commands"
     if not commands.exists():
         commands.mkdir()
-        _command(commands / "kubectl", cluster.kubectl_command)
-        _command(commands / "kustomize", [str(cluster.binaries / "kustomize")])
-        # By its path: by its name it would find this command again.
-        curl = [str(find("curl")), "--noproxy", "*"]
-        _command(commands / "curl", [*cluster.client.namespaces.enter, *curl])
+        for name, words in cluster.commands.items():
+            _command(commands / name, words)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=TREE,
@@ -53,6 +53,6 @@ def run(cluster: Cluster, block: str) -> str:
     return done.stdout
 
 
-def _command(path: Path, words: list[str]) -> None:
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+def _command(path: Path, words: Sequence[str | Path]) -> None:
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
     path.chmod(0o755)

@@ -8,7 +8,7 @@ from tests.cluster.kubectl import KubectlError
 from tests.controller.helpers import PUBLISHED
 from tests.e2e.wangell import SYSTEM, Wangell
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.any_cluster]
 
 
 def test_controller_and_daemons_run_without_a_restart(installed: Wangell) -> None:

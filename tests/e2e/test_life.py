@@ -18,28 +18,30 @@ OTHER, OTHER_ADDRESS = "other", "10.200.1.106"
 MANY = 50
 
 
+@pytest.mark.any_cluster
 def test_the_published_manifest_is_woken_from_outside(declared: Wangell) -> None:
-    shown = declared.cluster.kubectl("get", "wsvc", NAME)
-    assert ADDRESS in shown
+    shown, address = declared.cluster.kubectl("get", "wsvc", NAME), declared.address()
+    assert address in shown
     assert "Cold" in shown
     status = declared.status()
     assert status["replicas"] == 0
     # What the manifest says of its status is the example's, and not what is so.
     assert "latestRequest" not in status
 
-    assert declared.cluster.client.curl(f"http://{ADDRESS}/") == "Hello World!\n"
+    assert declared.cluster.client.curl(f"http://{address}/") == "Hello World!\n"
 
     declared.wait_until_phase("Warm")
     status = declared.status()
-    assert (status["loadBalancerIP"], status["replicas"]) == (ADDRESS, 1)
+    assert (status["loadBalancerIP"], status["replicas"]) == (address, 1)
     assert status["latestRequest"].endswith("Z")
     declared.wait_for_event(r"woke in \d+ ms$")
     assert declared.conditions()["ActivationFailed"]["status"] == "False"
 
 
+@pytest.mark.any_cluster
 def test_idle_it_goes_back_to_zero(declared: Wangell) -> None:
     declared.change({"idleTimeout": 2})
-    request(declared.cluster, ADDRESS)
+    request(declared.cluster, declared.address())
 
     declared.wait_until_cold(timeout_s=30)
 
@@ -47,9 +49,10 @@ def test_idle_it_goes_back_to_zero(declared: Wangell) -> None:
     declared.wait_for_event("scaled to zero: ")
 
 
+@pytest.mark.any_cluster
 def test_with_a_connection_open_it_stays(declared: Wangell) -> None:
     declared.change({"idleTimeout": 1})
-    with declared.cluster.client.connect(ADDRESS, 80) as connection:
+    with declared.cluster.client.connect(declared.address(), 80) as connection:
         declared.wait_until_phase("Warm")
         pause(4)  # Four times the timeout, without a packet.
 
@@ -58,6 +61,7 @@ def test_with_a_connection_open_it_stays(declared: Wangell) -> None:
         assert connection.recv(4096).startswith(b"HTTP/1.0 200 OK")
 
 
+@pytest.mark.any_cluster
 def test_scale_is_the_replicas_that_stay_up(declared: Wangell) -> None:
     cluster = declared.cluster
     cluster.kubectl("scale", f"wsvc/{NAME}", "--replicas=1")
@@ -73,13 +77,13 @@ def test_an_update_of_the_image_keeps_it_up(declared: Wangell) -> None:
     for node in cluster.nodes.values():
         tag = ("ctr", "--namespace=k8s.io", "images", "tag", "--force")
         node.run(*tag, f"{IMAGE}:latest", f"{IMAGE}:2")
-    request(cluster, ADDRESS)
+    request(cluster, declared.address())
 
     declared.change({"image": f"{IMAGE}:2"})
     until(lambda: _images(declared) == {f"{IMAGE}:2"}, "the new image's pod alone", timeout_s=60)
 
     with cluster.client.capture(f"host {ADDRESS}") as capture:
-        assert request(cluster, ADDRESS) < 1000
+        assert request(cluster, declared.address()) < 1000
     assert capture.count(SYN) == 1
     assert declared.status()["activations"] == 1
 
@@ -88,6 +92,7 @@ def _images(wangell: Wangell) -> set[str]:
     return {pod["spec"]["containers"][0]["image"] for pod in wangell.pods()}
 
 
+@pytest.mark.any_cluster
 def test_drift_is_repaired(declared: Wangell) -> None:
     cluster = declared.cluster
     cluster.kubectl("set", "image", f"deployment/{NAME}", f"server={IMAGE}:wrong")
@@ -95,7 +100,7 @@ def test_drift_is_repaired(declared: Wangell) -> None:
 
     until(lambda: _template_image(declared) == f"{IMAGE}:latest", "its image", timeout_s=20)
     declared.expose(ADDRESS)
-    request(cluster, ADDRESS)
+    request(cluster, declared.address())
 
 
 def _template_image(wangell: Wangell) -> str:
@@ -107,12 +112,13 @@ def _template_image(wangell: Wangell) -> str:
 def other(installed: Wangell) -> Iterator[str]:
     """Another service, awake."""
     installed.declare(OTHER_ADDRESS, manifest=sample(OTHER), name=OTHER)
-    request(installed.cluster, OTHER_ADDRESS)
+    request(installed.cluster, installed.address(OTHER))
     installed.wait_until_phase("Warm", OTHER)
-    yield OTHER_ADDRESS
+    yield installed.address(OTHER)
     installed.remove(OTHER_ADDRESS, OTHER)
 
 
+@pytest.mark.any_cluster
 def test_an_image_that_does_not_exist_fails_in_kubernetes_words(
     declared: Wangell, other: str
 ) -> None:
@@ -121,7 +127,7 @@ def test_an_image_that_does_not_exist_fails_in_kubernetes_words(
     until(lambda: _template_image(declared) == NO_REGISTRY, "its image", timeout_s=20)
 
     with pytest.raises(ConnectionRefusedError):
-        request(declared.cluster, ADDRESS)
+        request(declared.cluster, declared.address())
 
     declared.wait_for_event("activation failed: (ErrImagePull|ImagePullBackOff): ")
     until(
@@ -140,12 +146,12 @@ def test_an_image_that_does_not_exist_fails_in_kubernetes_words(
     declared.wait_until_cold()
     declared.change({"image": f"{IMAGE}:latest"})
     until(lambda: _template_image(declared) == f"{IMAGE}:latest", "its image", timeout_s=20)
-    assert request(declared.cluster, ADDRESS) < 1000
+    assert request(declared.cluster, declared.address()) < 1000
 
 
 def test_deleted_it_leaves_nothing(declared: Wangell) -> None:
     cluster = declared.cluster
-    request(cluster, ADDRESS)
+    request(cluster, declared.address())
 
     cluster.kubectl("delete", "wsvc", NAME, "--timeout=30s")
 
