@@ -47,6 +47,7 @@ from wangell_proto.vocabulary import (
     Armed,
     ColdStart,
     Listening,
+    Raised,
     ServiceActivity,
     ServiceRecord,
     Started,
@@ -195,7 +196,7 @@ class Agent:
         for gone in [each.name for each in self._node if each.name not in names]:
             self.record_changed(gone, None)
         self._is_synced = True
-        self._carry_out(self._node.table_synced())
+        self._carry_out(self._node.table_synced(now_ns=time.monotonic_ns()))
         self.on_synced()
 
     def replica_started(self, report: Started) -> None:
@@ -203,6 +204,10 @@ class Agent:
         rtt_ns = None if report.clock == self._clock else self.link.rtt_ns
         now_ns = time.monotonic_ns()
         self._carry_out(self._node.started(report, rtt_ns=rtt_ns, now_ns=now_ns))
+
+    def replica_raised(self, report: Raised) -> None:
+        """A controller that does not lead says where replicas are."""
+        self._carry_out(self._node.raised(report, now_ns=time.monotonic_ns()))
 
     def link_changed(self, *, is_up: bool) -> None:
         """A controller answers, or none does."""

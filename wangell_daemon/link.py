@@ -20,6 +20,7 @@ from wangell_proto import (
 )
 from wangell_proto.aio import ClientLink, open_client
 from wangell_proto.vocabulary import (
+    Raised,
     Report,
     ServiceRecord,
     Started,
@@ -48,6 +49,9 @@ class LinkUser(Protocol):
 
     def replica_started(self, report: Started) -> None:
         """The controller says when it started a replica."""
+
+    def replica_raised(self, report: Raised) -> None:
+        """A controller that does not lead says where replicas are."""
 
     def link_changed(self, *, is_up: bool) -> None:
         """A controller answers, or none does."""
@@ -152,6 +156,8 @@ class Link:
             return
         if isinstance(report, Started):
             self._user.replica_started(report)
+        elif isinstance(report, Raised):
+            self._user.replica_raised(report)
 
     def _on_acknowledged(self, event: MessageAcknowledged) -> None:
         self._user.round_trip(event.rtt_s)

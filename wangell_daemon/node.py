@@ -11,9 +11,10 @@ from wangell_daemon.effects import Effect, ForgetFrontends, ForgetReplica, GiveU
 from wangell_daemon.frontends import keys_of
 from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
 from wangell_daemon.packets import frontend_of, frontend_text
+from wangell_daemon.raised import record_of
 from wangell_daemon.service import Service
 from wangell_daemon.slots import SLOTS_MAX, Slots
-from wangell_proto.vocabulary import Phase, ServiceRecord, Started
+from wangell_proto.vocabulary import Phase, Raised, ServiceRecord, Started
 
 __all__ = ["Listens", "Node", "RecordRefusedError"]
 
@@ -65,6 +66,8 @@ class Node:
         self._by_replica: dict[Replica, Service] = {}
         self._refused: dict[str, ServiceRecord] = {}  # tried again when a frontend is free
         self._has_freed = False
+        # The table's own records of services that a stand-in's word is taken for until its next.
+        self._overruled: dict[str, ServiceRecord] = {}
         self._adopted = dict(adopted or {})
         self._slots = Slots(self._adopted.values())
         self._early: dict[bytes, dict[bytes, HeldSyn]] = {}  # by adopted frontend, by flow
@@ -91,18 +94,21 @@ class Node:
     def record(self, name: str, record: ServiceRecord | None, *, now_ns: int) -> list[Effect]:
         """A record is new, has changed, or (None) was deleted. Raises RecordRefusedError."""
         self._refused.pop(name, None)
+        self._overruled.pop(name, None)
         effects = self._remove(name) if record is None else self._apply(name, record, now_ns=now_ns)
         if self._has_freed:
             effects += self._retry_refused(now_ns=now_ns)
         return effects
 
-    def table_synced(self) -> list[Effect]:
+    def table_synced(self, *, now_ns: int) -> list[Effect]:
         """The table is whole: forget what a predecessor left and nobody claims; repeat reports."""
         unclaimed, self._adopted = tuple(self._adopted), {}
         strays, self._early = sum(len(flows) for flows in self._early.values()), {}
         self._slots.end_reservations()
         effects: list[Effect] = [ForgetFrontends(unclaimed)] if unclaimed else []
         effects += [GiveUp("no_service", strays)] if strays else []
+        for name in list(self._overruled):  # Whoever serves this table knows nothing of it.
+            effects += self.record(name, self._overruled[name], now_ns=now_ns)
         for service in self:
             effects += self._after(service, service.link_restored())
         return effects
@@ -113,6 +119,19 @@ class Node:
         if service is None:
             return []
         return self._after(service, service.started(report, rtt_ns=rtt_ns, now_ns=now_ns))
+
+    def raised(self, report: Raised, *, now_ns: int) -> list[Effect]:
+        """A controller that does not lead says where replicas are; the table's next word counts."""
+        service = self._services.get(report.service)
+        if service is None or service.record is None or report.service in self._refused:
+            return []
+        table = self._overruled.get(service.name, service.record)
+        record = record_of(report, table)
+        if record is None or record == service.record:
+            return []
+        effects = self._apply(service.name, record, now_ns=now_ns)
+        self._overruled[service.name] = table
+        return effects
 
     # What the kernel says.
 

@@ -119,13 +119,12 @@ class Service:
 
     def repeat(self, *, now_ns: int) -> list[Effect]:
         """Say again what has not come about: whoever acknowledged it may not have acted on it."""
-        effects = self._repeat_wake(now_ns=now_ns)
         if self.record is not None and self.record.phase is Phase.WAKING and self._heard is None:
             # It may have listened before we began, or all through a drain that has come to nothing.
             is_long = now_ns - self._waking_since_ns >= REPEAT_NS and not self._probes
-            return effects + self._probe(is_once=True, wanted=True) if is_long else effects
+            return self._probe(is_once=True, wanted=True) if is_long else []
         is_long = now_ns - self._listened_ns >= REPEAT_NS
-        return effects + self._report_listening() if is_long else effects
+        return self._report_listening() if is_long else []
 
     # What the kernel says.
 
@@ -176,7 +175,7 @@ class Service:
     def next_deadline_ns(self) -> int | None:
         """When `deadline` has something to do; None: nothing is under way."""
         candidates = [self.held.next_due_ns(), self._look_again_ns, self._waiting_until_ns()]
-        candidates.append(self._meter.until_ns)
+        candidates += [self._meter.until_ns, self._repeat_at_ns()]
         if self._wake is not None:
             candidates.append(self._wake.waits_for_start_until_ns())
         return min((due for due in candidates if due is not None), default=None)
@@ -189,6 +188,7 @@ class Service:
             effects += self._refuse_waiting(now_ns=now_ns)
         if self._is_released:
             effects += self._let_in(now_ns=now_ns)
+        effects += self._repeat_wake(now_ns=now_ns)
         told_ns = self._wake.waits_for_start_until_ns() if self._wake else None
         if told_ns is not None and told_ns <= now_ns:
             return effects + self._end("answered")
@@ -214,7 +214,8 @@ class Service:
         """Whether the wake came to nothing; its record of waking may have been skipped."""
         assert self.record is not None
         if before is not None and before.phase is Phase.WAKING:
-            return True
+            # A lower one is of a leader that does not know of what was raised without it.
+            return self.record.activation >= before.activation
         reported = self._wake.reported_activation if self._wake is not None else None
         return reported is not None and self.record.activation > reported
 
@@ -300,12 +301,18 @@ class Service:
         hand_over = self._hand_over() if record.phase is Phase.COLD else []
         return [ReportWake(wake), *hand_over, *self._probe(is_once=False, wanted=False)]
 
+    def _repeat_at_ns(self) -> int | None:
+        """When the wake is to be said again; None: nobody waits for a controller."""
+        record, is_over = self.record, not self.held or self._is_released
+        if is_over or self._wake is None or record is None or record.phase is Phase.WARM:
+            return None
+        return self._wake.repeat_at_ns
+
     def _repeat_wake(self, *, now_ns: int) -> list[Effect]:
-        record, wake = self.record, self._wake
-        if record is None or wake is None or not self.held or self._is_released:
+        record, wake, due_ns = self.record, self._wake, self._repeat_at_ns()
+        if record is None or wake is None or due_ns is None or now_ns < due_ns:
             return []
-        if record.phase is Phase.WARM or not wake.is_to_be_repeated(now_ns):
-            return []
+        wake.repeat_at_ns = now_ns + REPEAT_NS
         # While it is waking, the wake was for the activation before the record's.
         activation = max(0, record.activation - (record.phase is Phase.WAKING))
         if record.phase is not Phase.WAKING:

@@ -8,12 +8,15 @@ from wangell_daemon.timeline import Timeline
 from wangell_proto.vocabulary import Phase, ServiceRecord, Started
 from wangell_proto.vocabulary import Wake as WakeMessage
 
-__all__ = ["REPEAT_NS", "STARTED_WAIT_NS", "Wake", "is_later", "wake_message"]
+__all__ = ["FIRST_REPEAT_NS", "REPEAT_NS", "STARTED_WAIT_NS", "Wake", "is_later", "wake_message"]
 
 # A controller's Started may come after the client's ACK; the cold start is told without it then.
 STARTED_WAIT_NS = 1_000_000_000
-# Most wakes are over by then. Said each second, until the record says that it has come about: a
-# controller that was killed takes its word with it, and one that stands by acts on wakes alone.
+# A wake is said again until it has come about: a controller that was killed takes its word with it,
+# and one that stands by acts on wakes alone. Most are over by the first time, and where the leader
+# was killed just after it had acknowledged one, there is time for another's within the caller's
+# second: 20 ms until it hears, some 200 ms to start a server.
+FIRST_REPEAT_NS = 400_000_000
 REPEAT_NS = 1_000_000_000
 
 
@@ -23,6 +26,7 @@ class Wake:
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self.clients = 0
+        self.repeat_at_ns = timeline.first_syn_ns + FIRST_REPEAT_NS
         self.reported_activation: int | None = None  # the record's, when the controller was told
 
     @property
@@ -39,10 +43,6 @@ class Wake:
     def is_told(self) -> bool:
         """Whether nothing is missing of its timeline."""
         return self.is_answered and self.timeline.spawned_ns is not None
-
-    def is_to_be_repeated(self, now_ns: int) -> bool:
-        """Whether it has lasted so long that whoever was told of it may have forgotten it."""
-        return now_ns - self.timeline.first_syn_ns >= REPEAT_NS
 
     def waits_for_start_until_ns(self) -> int | None:
         """When an answered wake is told without the controller's part; None: not answered."""

@@ -32,7 +32,15 @@ from wangell_daemon.effects import (
 )
 from wangell_daemon.node import Listens, Node
 from wangell_daemon.packets import client_of, frontend_key, frontend_of
-from wangell_proto.vocabulary import Endpoint, Frontend, Phase, ServiceRecord, Started, Wake
+from wangell_proto.vocabulary import (
+    Endpoint,
+    Frontend,
+    Phase,
+    Raised,
+    ServiceRecord,
+    Started,
+    Wake,
+)
 
 MS, S = 1_000_000, 1_000_000_000
 HERE, ELSEWHERE = "node1", "node2"
@@ -102,6 +110,7 @@ class Story:
         self.gone: list[tuple[str, int]] = []
         self.waited_ms: list[float] = []
         self.wakes: list[Wake] = []
+        self.repeats: list[Wake] = []
         self.listenings: list[ReportListening] = []
         self.counts: list[CountConnections] = []
         self.cold_starts: list[EndColdStart] = []
@@ -116,7 +125,7 @@ class Story:
             Inject: self._inject,
             Refuse: self._refuse,
             EndWait: lambda effect: self.waited_ms.append(effect.waited_ns / MS),
-            ReportWake: lambda effect: self.wakes.append(effect.wake),
+            ReportWake: self._report_wake,
             ReportListening: self.listenings.append,
             CountConnections: self._count,
             Probe: self._probe,
@@ -139,7 +148,7 @@ class Story:
 
     def synced(self) -> list[Effect]:
         """The table is whole: of the first controller, or of another."""
-        return self._do(self.node.table_synced)
+        return self._do(lambda: self.node.table_synced(now_ns=self.now_ns))
 
     def started(self, *, name: str = X, activation: int = 1, ago_ms: float = 0) -> list[Effect]:
         """The controller on this machine has spawned the replica."""
@@ -148,6 +157,20 @@ class Story:
             service=name, activation=activation, received_ns=at_ns, spawned_ns=at_ns, clock="ours"
         )
         return self._do(lambda: self.node.started(report, rtt_ns=None, now_ns=self.now_ns))
+
+    def raised(
+        self,
+        *,
+        activation: int = 1,
+        endpoints: tuple[Endpoint, ...] = (OURS,),
+        is_listening: bool = False,
+        name: str = X,
+    ) -> list[Effect]:
+        """A controller that does not lead has raised it, or has heard that it listens."""
+        report = Raised(
+            service=name, activation=activation, endpoints=endpoints, is_listening=is_listening
+        )
+        return self._do(lambda: self.node.raised(report, now_ns=self.now_ns))
 
     # Callers.
 
@@ -310,6 +333,9 @@ class Story:
     def _forget(self, effect: ForgetFrontends) -> None:
         for frontend in effect.frontends:
             self.modes.pop(frontend, None)
+
+    def _report_wake(self, effect: ReportWake) -> None:
+        (self.repeats if effect.is_repeat else self.wakes).append(effect.wake)
 
     def _hand_over(self, effect: HandOver) -> None:
         where = f"{effect.address}:{effect.port}{' away' if effect.is_away else ''}"

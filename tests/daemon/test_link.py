@@ -25,6 +25,7 @@ from wangell_proto.aio import ServerLink, open_server
 from wangell_proto.vocabulary import (
     Activity,
     Phase,
+    Raised,
     ServiceRecord,
     Started,
     Wake,
@@ -37,6 +38,7 @@ PRIVATE_KEY, PSK = os.urandom(32), os.urandom(32)
 NODE = "node1"
 WAKE = Wake(service=X, address="10.0.0.2", port=80, sequence=1, activation=0)
 STARTED = Started(service=X, activation=1, received_ns=1, spawned_ns=2, clock="boot")
+RAISED = Raised(service=X, activation=1, endpoints=(), is_listening=False)
 
 
 class User:
@@ -56,6 +58,9 @@ class User:
 
     def replica_started(self, report: Started) -> None:
         self.told.append(("started", report))
+
+    def replica_raised(self, report: Raised) -> None:
+        self.told.append(("raised", report))
 
     def link_changed(self, *, is_up: bool) -> None:
         self.told.append(("up" if is_up else "down",))

@@ -102,6 +102,23 @@ class NodeMachine(RuleBasedStateMachine):
         activation = current.activation - behind if current else 0
         self.story.started(name=name, activation=activation)
 
+    @rule(
+        name=names,
+        ahead=st.integers(0, 2),
+        endpoints=st.lists(st.sampled_from(ENDPOINTS), max_size=2, unique=True).map(tuple),
+        is_listening=st.booleans(),
+    )
+    def another_controller_raised_it(
+        self, name: str, ahead: int, endpoints: tuple[Endpoint, ...], is_listening: bool
+    ) -> None:
+        current = self.story.node[name].record if name in self.story.node else None
+        self.story.raised(
+            name=name,
+            activation=current.activation + ahead if current else 0,
+            endpoints=endpoints,
+            is_listening=is_listening,
+        )
+
     # Callers.
 
     @rule(who=clients, vip=vips, sequence=st.sampled_from((100, 200)))

@@ -3,7 +3,6 @@
 import pytest
 
 from tests.daemon.story import OURS, THEIRS, Story, X, client
-from wangell_daemon.effects import ReportWake
 from wangell_proto.vocabulary import Phase
 
 
@@ -17,56 +16,61 @@ def held(phase: Phase = Phase.COLD, *, activation: int = 4) -> Story:
     return story
 
 
-def test_a_wake_is_said_each_second_until_it_comes_about() -> None:
+def test_a_wake_is_said_again_within_the_callers_second_and_then_each_second() -> None:
+    """Time enough for another controller to start a server, where the first has died."""
     story = held()
-    for _ in range(3):
-        story.pass_ms(1_000)
-        story.beat()
-    assert [wake.activation for wake in story.wakes] == [4, 4, 4, 4]
-    assert len({wake.sequence for wake in story.wakes}) == 1
+    story.pass_ms(399)
+    assert story.repeats == []
+    story.pass_ms(1)
+    assert len(story.repeats) == 1
+    story.pass_ms(999)
+    assert len(story.repeats) == 1
+    story.pass_ms(2_001)
+    assert [wake.activation for wake in story.repeats] == [4, 4, 4, 4]
+    assert {wake.sequence for wake in story.repeats} == {story.wakes[0].sequence}
+    assert len(story.wakes) == 1, "and counted once"
 
 
 def test_a_quick_one_is_said_once() -> None:
-    story = held()
-    story.pass_ms(999)
-    story.beat()
-    assert len(story.wakes) == 1
+    story = held(Phase.WAKING, activation=5)
+    story.pass_ms(250)
+    story.listens()
+    story.ack()
+    story.pass_ms(5_000)
+    assert story.repeats == []
 
 
-def test_the_repeat_says_that_it_is_one() -> None:
+def test_a_beat_says_no_wake() -> None:
+    """A wake has a time of its own: the beat may come at any."""
     story = held()
-    story.pass_ms(1_000)
-    (effect,) = story.beat()
-    assert isinstance(effect, ReportWake)
-    assert effect.is_repeat
+    story.pass_ms(399)
+    assert story.beat() == []
 
 
 def test_while_it_is_waking_the_wake_is_still_of_the_activation_before() -> None:
     """The leader published it and was killed before it had raised anything."""
     story = held(Phase.WAKING, activation=5)
-    story.pass_ms(1_000)
-    story.beat()
-    assert [wake.activation for wake in story.wakes] == [4, 4]
+    story.pass_ms(400)
+    assert [wake.activation for wake in story.repeats] == [4]
     assert story.refused == []
 
 
 def test_a_repeat_does_not_make_a_failure_look_like_another_wake() -> None:
     story = held(Phase.WAKING, activation=5)
-    story.pass_ms(1_000)
-    story.beat()
+    story.pass_ms(400)
     story.table(Phase.COLD, activation=5)
     assert len(story.refused) == 1, "it failed, and the caller is told"
-    story.pass_ms(1_000)
-    assert story.beat() == []
+    story.pass_ms(5_000)
+    assert len(story.repeats) == 1
 
 
 def test_a_caller_who_is_held_in_a_drain_is_said_again() -> None:
     story = Story().awake()
     story.table(Phase.DRAINING, activation=1)
     story.syn(client(2))
-    story.pass_ms(1_000)
-    story.beat()
-    assert [wake.activation for wake in story.wakes] == [0, 1, 1]
+    story.pass_ms(400)
+    assert [wake.activation for wake in story.wakes] == [0, 1]
+    assert [wake.activation for wake in story.repeats] == [1]
 
 
 def test_a_listen_is_said_until_the_record_knows() -> None:
@@ -78,7 +82,7 @@ def test_a_listen_is_said_until_the_record_knows() -> None:
         story.beat()
     assert [each.activation for each in story.listenings] == [5, 5, 5]
     assert {each.workload for each in story.listenings} == {OURS.workload}
-    assert len(story.wakes) == 1, "nobody waits any more"
+    assert story.repeats == [], "nobody waits any more"
     story.table(Phase.WARM, activation=5)
     story.pass_ms(1_000)
     assert story.beat() == []
@@ -97,6 +101,7 @@ def test_a_service_that_was_deleted_is_not_spoken_of() -> None:
     story.deleted(X)
     story.pass_ms(1_000)
     assert story.beat() == []
+    assert story.repeats == []
 
 
 # --- Whoever leads next ---------------------------------------------------------------------------

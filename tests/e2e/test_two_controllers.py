@@ -11,13 +11,13 @@ from tests.cluster.waiting import pause, until
 from tests.e2e.cold_starts import request
 from tests.e2e.conftest import ADDRESS
 from tests.e2e.controllers import Controllers
-from tests.e2e.figures import record
+from tests.e2e.figures import record, record_within
 from tests.e2e.wangell import NAME, SYSTEM, Wangell
 
 pytestmark = pytest.mark.timeout(300)
 SLEEP_S = 30.0
-# A Lease's 15 s, and what a start of a container takes.
-TAKEOVER_S = 20.0
+# The wake is said again after 400 ms; the rest is Kubernetes's, on a machine that is busy.
+WITHOUT_LEADER_MS = 1500.0
 SYN_ACK = "tcp[tcpflags] & (tcp-syn|tcp-ack) == (tcp-syn|tcp-ack)"
 
 
@@ -44,13 +44,15 @@ def test_they_are_on_two_nodes_and_one_may_be_disrupted(installed: Wangell) -> N
     assert budget["status"]["disruptionsAllowed"] == 1
 
 
-@pytest.mark.parametrize("killed_ms_after_syn", [-1, 30])
-def test_the_leader_killed_during_a_wake_costs_no_syn_after_the_replay(
-    declared: Wangell, controllers: Controllers, killed_ms_after_syn: int
+@pytest.mark.parametrize(
+    ("when", "killed_ms_after_syn"), [("before", -1), ("on", 2), ("during", 30), ("late in", 120)]
+)
+def test_the_leader_killed_in_a_wake_is_one_syn_all_the_same(
+    declared: Wangell, controllers: Controllers, when: str, killed_ms_after_syn: int
 ) -> None:
-    """Killed before it could hear of it, or once it has asked for the replica.
+    """Before it could hear of it; as it acknowledges it; and once it has asked for the replica.
 
-    The other raises at once; whose LISTEN it is, daemons learn from who leads next.
+    The other raises it, and tells the daemons whose LISTEN it is, and that it has come.
     """
     cluster = declared.cluster
     declared.wait_until_cold()
@@ -65,17 +67,19 @@ def test_the_leader_killed_during_a_wake_costs_no_syn_after_the_replay(
         if killed_ms_after_syn >= 0:
             pause(killed_ms_after_syn / 1000)
             leader.kill()
-        until(lambda: replicas(declared) == 1, "the other's raising", timeout_s=1.5)
         took_ms = call.result()
 
-    name = "before" if killed_ms_after_syn < 0 else "during"
-    record(**{f"leader_killed_{name}_wake_ms": round(took_ms, 1)})
+    record_within("leader_killed", f"{when} a wake", took_ms=round(took_ms, 1))
     sent = times(capture, f"{SYN} and dst host {ADDRESS}")
     answered = times(capture, f"{SYN_ACK} and src host {ADDRESS}")
     assert len(answered) == 1
     assert max(sent) < answered[0], "a SYN is sent again that was replayed"
-    assert took_ms < TAKEOVER_S * 1000
+    # Most take less than a second; the caller's own SYN after it has been held, and not answered.
+    assert len(sent) == 1 + (took_ms > 1000)
+    assert took_ms < WITHOUT_LEADER_MS
     declared.wait_until_phase("Warm", timeout_s=40)
+    # Another pod in its place: a container that ends again and again is started ever later.
+    cluster.kubectl("delete", "pod", SYSTEM, leader.pod)
 
 
 def times(capture: Capture, expression: str) -> list[float]:

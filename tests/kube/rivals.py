@@ -24,6 +24,7 @@ class StandingBy:
         """Know all that there is."""
         self.inventory = Inventory(self.cluster, Bystander())
         self.stand_in = StandIn(self.cluster, self.inventory, self.link, boot_id="other boot")
+        self.inventory.hand_to(self.stand_in)
         self._following = asyncio.get_running_loop().create_task(self.inventory.follow())
         await self.inventory.whole()
         return self

@@ -10,6 +10,7 @@ from wangell_proto.vocabulary import (
     Frontend,
     Listening,
     Phase,
+    Raised,
     Report,
     ServiceActivity,
     ServiceRecord,
@@ -41,6 +42,9 @@ REPORTS: dict[str, Report] = {
     "activity": Activity(services=(ServiceActivity(service="default/x", idle_s=1.5, held=2),)),
     "cold start": ColdStart(
         service="default/x", activation=3, outcome="answered", total_s=0.25, clients=50
+    ),
+    "raised": Raised(
+        service="default/x", activation=3, endpoints=RECORD.endpoints, is_listening=True
     ),
 }
 
@@ -103,5 +107,12 @@ reports: st.SearchStrategy[Report] = st.one_of(
         outcome=st.sampled_from(("answered", "abandoned", "timeout", "failed")),
         total_s=durations,
         clients=counts,
+    ),
+    st.builds(
+        Raised,
+        service=names,
+        activation=counts,
+        endpoints=st.lists(endpoints, max_size=4).map(tuple),
+        is_listening=st.booleans(),
     ),
 )

@@ -70,6 +70,7 @@ class Life:
         boot_id = BOOT_ID.read_text().strip()
         self._stand_in = StandIn(self._wakes, self._inventory, self._link, boot_id=boot_id)
         self._link.user = self._stand_in
+        self._inventory.hand_to(self._stand_in)
         self._leading: Leading | None = None
         own = Selection(resource=NAMESPACES, fields=f"metadata.name={settings.namespace}")
         self._home = Watched(api, own, self._on_home)

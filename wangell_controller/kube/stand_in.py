@@ -1,7 +1,8 @@
 """A controller on Kubernetes that does not lead: it raises what is woken, and lowers nothing.
 
 It passes on nothing, for nothing is lost that way: the leader sees in the Deployment that it was
-raised, and daemons repeat each second what has not come about, to whoever leads by then.
+raised, and daemons repeat each second what has not come about, to whoever leads by then. What they
+need until then to let callers in, it tells them itself (`whereabouts`).
 
 Raising is one PATCH, of replicas and of an annotation with the activation. Where the Deployment is
 up already, as in a drain, the annotation alone makes it another version: a leader that was about to
@@ -18,10 +19,11 @@ from wangell_controller.apply import Link
 from wangell_controller.controller import ACTIVATION_MAX
 from wangell_controller.kube.backoff import Backoff
 from wangell_controller.kube.errors import KubeError
-from wangell_controller.kube.inventory import Inventory, Object
+from wangell_controller.kube.inventory import Bystander, Inventory, Object
 from wangell_controller.kube.observed import raised_of, replicas_of
 from wangell_controller.kube.resources import DEPLOYMENTS, RAISED, split_key
-from wangell_proto.vocabulary import Report, Started, Wake
+from wangell_controller.kube.whereabouts import Whereabouts
+from wangell_proto.vocabulary import Listening, Report, Started, Wake
 
 __all__ = ["RaiseApi", "StandIn"]
 
@@ -40,8 +42,11 @@ class RaiseApi(Protocol):
         """Change some fields."""
 
 
-class StandIn:
-    """The LinkUser until this controller leads. What it is raising then, it raises to the end."""
+class StandIn(Bystander):
+    """The LinkUser, and the inventory's, until this controller leads.
+
+    What it is raising then, it raises to the end.
+    """
 
     def __init__(self, api: RaiseApi, inventory: Inventory, link: Link, *, boot_id: str) -> None:
         """`api` is kept warm for wakes alone."""
@@ -49,21 +54,32 @@ class StandIn:
         self._inventory = inventory
         self._link = link
         self._boot_id = boot_id
+        self._whereabouts = Whereabouts(inventory, link)
         self._loop = asyncio.get_running_loop()
         self._raising: dict[tuple[str, int], asyncio.Task[int | None]] = {}
 
     def link_up(self, peer: str) -> None:
         """A daemon is linked."""
         log.info("%s: linked, while standing by", peer)
+        self._whereabouts.link_up(peer)
 
     def link_down(self, peer: str, reason: str) -> None:
         """A daemon's link has ended."""
         log.info("%s: link ended while standing by: %s", peer, reason)
+        self._whereabouts.link_down(peer)
+
+    def moved(self, key: str) -> None:
+        """A service's pods have changed."""
+        self._whereabouts.moved(key)
 
     def hear(self, peer: str, report: Report, *, received_ns: int) -> None:
         """A daemon reports. `received_ns` is CLOCK_MONOTONIC."""
-        if not isinstance(report, Wake) or not 0 <= report.activation <= ACTIVATION_MAX:
-            return
+        if isinstance(report, Listening):
+            self._whereabouts.heard(peer, report)
+        elif isinstance(report, Wake) and 0 <= report.activation <= ACTIVATION_MAX:
+            self._hear_wake(peer, report, received_ns=received_ns)
+
+    def _hear_wake(self, peer: str, report: Wake, *, received_ns: int) -> None:
         key, activation = report.service, report.activation + 1
         if not self._may_raise(key, activation):
             return
@@ -142,6 +158,7 @@ class StandIn:
             clock=self._boot_id,
         )
         self._link.send(peer, started)
+        self._whereabouts.raised(key, activation, peer=peer)
 
 
 def _is_raised(deployment: Object | None, activation: int) -> bool:

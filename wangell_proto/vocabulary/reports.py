@@ -7,12 +7,14 @@ readings may be subtracted only where their clocks are the same.
 from dataclasses import dataclass
 
 from wangell_proto.vocabulary.codec import VocabularyError, decode, encode
+from wangell_proto.vocabulary.records import Endpoint
 
 __all__ = [
     "Activity",
     "Armed",
     "ColdStart",
     "Listening",
+    "Raised",
     "Report",
     "ServiceActivity",
     "Started",
@@ -103,7 +105,22 @@ class ColdStart:
     "Connections that waited for it"
 
 
-Report = Wake | Started | Listening | Armed | Activity | ColdStart
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """A controller that does not lead, to every daemon: what the table should say and does not yet.
+
+    The leader may have been killed. It holds for this activation alone, until the table's next word
+    on the service.
+    """
+
+    service: str
+    activation: int
+    endpoints: tuple[Endpoint, ...]
+    "The replicas; where some listen, those"
+    is_listening: bool
+
+
+Report = Wake | Started | Listening | Armed | Activity | ColdStart | Raised
 
 # The wire's names for them. Append only: an older peer must not mistake one for another.
 _KINDS: dict[int, type[Report]] = {
@@ -113,6 +130,7 @@ _KINDS: dict[int, type[Report]] = {
     4: Armed,
     5: Activity,
     6: ColdStart,
+    7: Raised,
 }
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
