@@ -57,6 +57,7 @@ def kube_settings(arguments: argparse.Namespace) -> KubeSettings:
         listen=arguments.listen,
         health_address=arguments.health_address,
         metrics_address=arguments.metrics_address,
+        keeps_announced=arguments.placeholder_endpoints,
     )
 
 
@@ -155,6 +156,12 @@ def _add_kube(group: argparse._ArgumentGroup) -> None:
         metavar="ADDRESS:PORT",
         type=_checked(parse_address),
         help="serve /healthz and /readyz there; without it neither is served",
+    )
+    add(
+        "--placeholder-endpoints",
+        action="store_true",
+        help="give each service of type LoadBalancer an EndpointSlice with an endpoint that gets no"
+        " traffic, so that MetalLB announces its address while it sleeps",
     )
 
 

@@ -42,6 +42,8 @@ class KubeSettings:
     listen: Address
     health_address: Address | None
     metrics_address: Address | None
+    keeps_announced: bool
+    "A placeholder endpoint for each service of a load balancer"
 
 
 def parse_address(text: str) -> Address:

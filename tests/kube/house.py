@@ -49,7 +49,11 @@ class KubeHouse:
     """Make it in a running loop; `begin` it once what was there before has been put."""
 
     def __init__(
-        self, cluster: FakeCluster | None = None, inventory: Inventory | None = None
+        self,
+        cluster: FakeCluster | None = None,
+        inventory: Inventory | None = None,
+        *,
+        keeps_announced: bool = False,
     ) -> None:
         self.cluster = cluster or FakeCluster()
         self.tasks: list[asyncio.Task[None]] = []
@@ -58,7 +62,7 @@ class KubeHouse:
         self.link = RecordingLink(journal=self.journal)
         self.metrics = Metrics()
         self.loop = asyncio.get_running_loop()
-        self.operator = Operator(self.cluster)
+        self.operator = Operator(self.cluster, keeps_announced=keeps_announced)
         self.inventory = inventory or Inventory(self.cluster, self.operator)
         self.events = Events(self.cluster, self.inventory.declaration, instance="controller-1")
         self.controller = Controller(
@@ -93,7 +97,7 @@ class KubeHouse:
 
     async def begin(self, *nodes: str) -> None:
         for node in nodes or ("node1", "node2"):
-            self.cluster.put(NODES, node, None)
+            self.put_node(node)
         self.tasks = [
             self.loop.create_task(each) for each in (self.inventory.follow(), self.events.send())
         ]
@@ -124,6 +128,10 @@ class KubeHouse:
         self.cluster.remove(WANGELL_SERVICES.path("default", NAME))
 
     # What Kubernetes does.
+
+    def put_node(self, name: str, *, ready: bool = True) -> None:
+        conditions = [{"type": "Ready", "status": str(ready)}]
+        self.cluster.put(NODES, name, None, status={"conditions": conditions})
 
     def assign(self, address: str = ADDRESS) -> None:
         ingress = {"loadBalancer": {"ingress": [{"ip": address}]}}

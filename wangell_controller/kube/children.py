@@ -1,4 +1,4 @@
-"""A WangellService's Deployment and Service: made, mended where they drift, deleted.
+"""A WangellService's own objects: made, mended where they drift, deleted.
 
 An object is applied when what it should be has changed, or what it is; an apply that changes
 nothing tells no event, so this comes to rest by itself.
@@ -16,6 +16,8 @@ from wangell_controller.kube.resources import KIND, Resource, split_key
 __all__ = ["ChildApi", "Children", "NotOursError", "is_other"]
 
 Object = Mapping[str, Any]
+
+_AROUND = ("apiVersion", "kind", "metadata", "status")
 
 
 class ChildApi(Protocol):
@@ -104,7 +106,7 @@ def is_other(before: Object, after: Object) -> bool:
 
 
 def _replicas(each: Object) -> int | None:
-    replicas: int | None = each["spec"].get("replicas")
+    replicas: int | None = each.get("spec", {}).get("replicas")
     return replicas
 
 
@@ -113,18 +115,22 @@ def _intent(desired: Object) -> dict[str, Any]:
     metadata = {
         name: each for name, each in desired["metadata"].items() if name != "resourceVersion"
     }
-    return {"metadata": metadata, "spec": _without_replicas(desired["spec"])}
+    return {"metadata": metadata, **_content(desired)}
 
 
 def _actual(live: Object) -> dict[str, Any]:
     """What of the object others may have changed, and we would change back."""
     metadata = live["metadata"]
     ours = {name: metadata.get(name) for name in ("uid", "labels", "ownerReferences")}
-    return {"metadata": ours, "spec": _without_replicas(live["spec"])}
+    return {"metadata": ours, **_content(live)}
 
 
-def _without_replicas(spec: Object) -> dict[str, Any]:
-    return {name: each for name, each in spec.items() if name != "replicas"}
+def _content(each: Object) -> dict[str, Any]:
+    """What is neither name nor status; of most kinds that is the spec alone."""
+    content = {name: value for name, value in each.items() if name not in _AROUND}
+    spec = content.get("spec", {})
+    content["spec"] = {name: value for name, value in spec.items() if name != "replicas"}
+    return content
 
 
 def _digest(value: Any) -> str:

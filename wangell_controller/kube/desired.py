@@ -13,7 +13,7 @@ from wangell_controller.kube.resources import (
 )
 from wangell_controller.model import WangellService
 
-__all__ = ["CONTAINER", "OWNED", "deployment", "kube_service", "selector_of"]
+__all__ = ["CONTAINER", "OWNED", "deployment", "kube_service", "metadata_of", "selector_of"]
 
 CONTAINER = "server"
 OWNED = f"{MANAGED_BY}=wangell"
@@ -33,7 +33,7 @@ def deployment(service: WangellService, uid: str, *, replicas: int, version: str
     """
     return {
         **DEPLOYMENTS.type_meta,
-        "metadata": _metadata(service, uid, version),
+        "metadata": {**metadata_of(service, uid), **_given(resourceVersion=version)},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {SERVICE_LABEL: service.metadata.name}},
@@ -55,7 +55,7 @@ def kube_service(service: WangellService, uid: str) -> Any:
     port = {"name": "tcp", "port": spec.port, "targetPort": spec.target_port, "protocol": "TCP"}
     return {
         **SERVICES.type_meta,
-        "metadata": _metadata(service, uid, None),
+        "metadata": metadata_of(service, uid),
         "spec": {
             "type": spec.service_type,
             **_given(loadBalancerClass=spec.load_balancer_class),
@@ -65,7 +65,8 @@ def kube_service(service: WangellService, uid: str) -> Any:
     }
 
 
-def _metadata(service: WangellService, uid: str, version: str | None) -> dict[str, Any]:
+def metadata_of(service: WangellService, uid: str) -> dict[str, Any]:
+    """Return the metadata of everything that is made for the WangellService of this uid."""
     metadata = service.metadata
     owner = {
         **WANGELL_SERVICES.type_meta,
@@ -80,7 +81,6 @@ def _metadata(service: WangellService, uid: str, version: str | None) -> dict[st
         "namespace": metadata.namespace,
         "labels": _labels(metadata.name),
         "ownerReferences": [owner],
-        **_given(resourceVersion=version),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from wangell_controller.kube.api import Selection
 from wangell_controller.kube.desired import OWNED
-from wangell_controller.kube.observed import expects_daemon, service_key
+from wangell_controller.kube.observed import expects_daemon, is_ready, service_key
 from wangell_controller.kube.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -37,6 +37,12 @@ class InventoryUser(Protocol):
     def moved(self, key: str) -> None:
         """Its pods, or what the EndpointSlices say of them."""
 
+    def announced(self, key: str) -> None:
+        """Its placeholder, the EndpointSlice of its own name."""
+
+    def nodes_changed(self) -> None:
+        """Other nodes are ready than were."""
+
 
 class Bystander:
     """The InventoryUser of a controller that does not lead: it looks up what it needs."""
@@ -53,6 +59,12 @@ class Bystander:
     def moved(self, key: str) -> None:
         """Nothing follows."""
 
+    def announced(self, key: str) -> None:
+        """Nothing follows."""
+
+    def nodes_changed(self) -> None:
+        """Nothing follows."""
+
 
 class Inventory:
     """Watches, and who asks them. `follow` them all for as long as it is to be true."""
@@ -62,6 +74,8 @@ class Inventory:
         self._pods: dict[str, dict[str, Object]] = {}
         self._slices: dict[str, dict[str, Object]] = {}
         self._nodes: frozenset[str] = frozenset()
+        self.ready_nodes: frozenset[str] = frozenset()
+        "Those that Kubernetes calls ready, whether they have a daemon or not"
         ours = {"labels": OWNED}
         # In the order in which they are to be whole: what is declared is told last, to a backend
         # that can see what there is of it.
@@ -126,8 +140,12 @@ class Inventory:
         return self._pods.get(key, {}).values()
 
     def slices(self, key: str) -> Iterable[Object]:
-        """The EndpointSlices of its Service."""
+        """The EndpointSlices of its Service, but for our placeholder, which has no endpoint."""
         return self._slices.get(key, {}).values()
+
+    def placeholder(self, key: str) -> Object | None:
+        """The EndpointSlice of its own name: Kubernetes's have longer ones."""
+        return self._watched[ENDPOINT_SLICES.plural].objects.get(key)
 
     def _on_declared(self, key: str, _before: Object | None, after: Object | None) -> None:
         self._user.declared(key, after)
@@ -142,7 +160,10 @@ class Inventory:
         self._index(self._pods, name, before, after)
 
     def _on_slice(self, name: str, before: Object | None, after: Object | None) -> None:
-        self._index(self._slices, name, before, after)
+        if name in (service_key(each) for each in (before, after) if each is not None):
+            self._user.announced(name)
+        else:
+            self._index(self._slices, name, before, after)
 
     def _index(
         self,
@@ -166,3 +187,7 @@ class Inventory:
     def _on_node(self, name: str, _before: Object | None, after: Object | None) -> None:
         others = self._nodes - {name}
         self._nodes = others | {name} if after and expects_daemon(after) else others
+        ready = self.ready_nodes - {name} | ({name} if after and is_ready(after) else set())
+        if ready != self.ready_nodes:
+            self.ready_nodes = ready
+            self._user.nodes_changed()

@@ -77,6 +77,7 @@ class Leading:
         link: ProtocolLink,
         metrics: Metrics,
         identity: str,
+        keeps_announced: bool,
         leads: Callable[[], bool],
     ) -> None:
         """`wakes` is a pool of connections kept warm for wakes alone."""
@@ -84,7 +85,7 @@ class Leading:
         self._link = link
         self._metrics = metrics
         fenced = OnlyLeading(api, leads)
-        self.operator = operator = Operator(fenced)
+        self.operator = operator = Operator(fenced, keeps_announced=keeps_announced)
         self.events = Events(fenced, inventory.declaration, instance=identity)
         self.controller = Controller(
             link=link,

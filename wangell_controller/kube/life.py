@@ -153,6 +153,7 @@ class Life:
             link=self._link,
             metrics=self.metrics,
             identity=self._settings.identity,
+            keeps_announced=self._settings.keeps_announced,
             leads=lambda: self._candidate.leads,
         )
         self._leading = leading

@@ -14,6 +14,7 @@ __all__ = [
     "expects_daemon",
     "frontends_of",
     "is_owned",
+    "is_ready",
     "outside_frontends_of",
     "pod_of",
     "raised_of",
@@ -146,6 +147,13 @@ def expects_daemon(node: Object) -> bool:
     # Virtual nodes (clouds' container services) take pods, but no DaemonSet.
     is_linux: bool = labels.get("kubernetes.io/os", "linux") == "linux"
     return is_linux and labels.get("type") != "virtual-kubelet"
+
+
+def is_ready(node: Object) -> bool:
+    """Return whether Kubernetes calls a node ready, and nobody deletes it."""
+    conditions = node.get("status", {}).get("conditions", ())
+    said = {each["type"]: each["status"] for each in conditions}
+    return said.get("Ready") == "True" and "deletionTimestamp" not in node["metadata"]
 
 
 def _is_ipv4(address: str) -> bool:

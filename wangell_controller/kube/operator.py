@@ -21,9 +21,11 @@ from wangell_controller.kube.errors import KubeError, NotFoundError
 from wangell_controller.kube.events import Events
 from wangell_controller.kube.inventory import Inventory, Object
 from wangell_controller.kube.observed import outside_frontends_of, raised_of
+from wangell_controller.kube.placeholder import has_placeholder, node_for, node_of, placeholder
 from wangell_controller.kube.reconcile import Outcome, Reconciler
 from wangell_controller.kube.resources import (
     DEPLOYMENTS,
+    ENDPOINT_SLICES,
     FINALIZER,
     SERVICES,
     WANGELL_SERVICES,
@@ -54,8 +56,10 @@ class Operator:
     backend: KubeBackend
     events: Events
 
-    def __init__(self, api: OperatorApi) -> None:
+    def __init__(self, api: OperatorApi, *, keeps_announced: bool = False) -> None:
+        """`keeps_announced`: by a placeholder endpoint for each service of a load balancer."""
         self._api = api
+        self._keeps_announced = keeps_announced
         self._children = Children(api)
         self._problems: dict[str, Trouble] = {}
         self._is_leaving = False
@@ -101,6 +105,18 @@ class Operator:
     def moved(self, key: str) -> None:
         """Its pods, or what the EndpointSlices say of them."""
         self.backend.moved(key)
+
+    def announced(self, key: str) -> None:
+        """Its placeholder."""
+        self.reconciler.hurry(key)
+
+    def nodes_changed(self) -> None:
+        """A placeholder whose node is ready stays there."""
+        if not self._keeps_announced:
+            return
+        for key in self.inventory.declarations():
+            if node_of(self.inventory.placeholder(key)) not in self.inventory.ready_nodes:
+                self.reconciler.hurry(key)
 
     # What the controller tells.
 
@@ -151,6 +167,23 @@ class Operator:
             key=key,
             uid=uid,
         )
+        if self._keeps_announced:
+            await self._keep_announced(key, manifest, uid)
+
+    async def _keep_announced(self, key: str, manifest: WangellService, uid: str) -> None:
+        live = self.inventory.placeholder(key)
+        node = node_for(key, self.inventory.ready_nodes, live)
+        if not has_placeholder(manifest):
+            if live is not None:
+                await self._children.remove(ENDPOINT_SLICES, key=key, uid=uid)
+        elif node is not None:
+            await self._children.ensure(
+                ENDPOINT_SLICES,
+                live,
+                lambda _: placeholder(manifest, uid, node=node),
+                key=key,
+                uid=uid,
+            )
 
     async def _hold(self, key: str, declaration: Object) -> None:
         """Put our finalizer on it."""
@@ -164,7 +197,9 @@ class Operator:
     async def _release(self, key: str, declaration: Object) -> Outcome:
         """Delete what was made for it, then let it go. Daemons have been told already."""
         uid = declaration["metadata"]["uid"]
-        for resource in (SERVICES, DEPLOYMENTS):
+        # A placeholder goes with its owner: without the component, we have no right to it.
+        made = (*((ENDPOINT_SLICES,) if self._keeps_announced else ()), SERVICES, DEPLOYMENTS)
+        for resource in made:
             if not await self._children.remove(resource, key=key, uid=uid):
                 return Outcome.AGAIN
         await self._let_go(key, declaration)
