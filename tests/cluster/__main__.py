@@ -50,8 +50,9 @@ def main() -> int:
 
 
 def build(arguments: argparse.Namespace) -> None:
-    """Build what a start needs, and no more: a test's own time limit should not pay for it."""
+    """Build what tests need, and no more: a test's own time limit should not pay for it."""
     print(binaries.build(_progress))
+    print(binaries.build_metallb(_progress))
 
 
 def up(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What a node proxy would send to a sleeping service's placeholder gets nowhere, and pins nobody."""
+"""What a proxy would send to a sleeping service's placeholder gets nowhere, and pins nobody."""
 
 import contextlib
 import json
