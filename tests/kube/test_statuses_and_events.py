@@ -101,6 +101,24 @@ def test_the_latest_request_alone_is_written_now_and_then() -> None:
     story(body)
 
 
+def test_a_latest_request_that_waits_keeps_no_phase_waiting() -> None:
+    """As a service that was called a moment ago goes to sleep, and is called again."""
+
+    async def body(desk: Desk) -> None:
+        desk.want(phase="Warm", latestRequest="1")
+        await settle(1)
+        desk.want(phase="Warm", latestRequest="2")
+        await settle(1)
+        desk.want(phase="Cold", latestRequest="2")
+        await settle(WRITE_AFTER_S + 0.01)
+        assert desk.written == {"phase": "Cold", "latestRequest": "2"}
+        assert desk.cluster.did() == [WRITE, WRITE]
+        await settle(2 * REQUEST_EVERY_S)
+        assert desk.cluster.did() == [], "the timer of before is no more"
+
+    story(body)
+
+
 def test_anything_else_takes_the_latest_request_along() -> None:
     async def body(desk: Desk) -> None:
         desk.want(phase="Warm", latestRequest="1")

@@ -48,8 +48,7 @@ class Statuses:
 
     def write_soon(self, key: str) -> None:
         """Something of it has changed."""
-        if key not in self._timers:
-            self._timers[key] = self._loop.call_later(WRITE_AFTER_S, self._begin, key)
+        self._begin_in(key, WRITE_AFTER_S)
 
     async def aclose(self) -> None:
         """Write what is still to be written, and no more."""
@@ -57,6 +56,18 @@ class Statuses:
             self._timers.pop(key).cancel()
             self._begin(key)
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _begin_in(self, key: str, wait_s: float) -> None:
+        """Once, by then at the latest: what can wait must not make wait what comes after it.
+
+        A timer of 10 s for the latest request alone kept a phase out of its status for as long.
+        """
+        timer, due = self._timers.get(key), self._loop.time() + wait_s
+        if timer is not None:
+            if timer.when() <= due:
+                return
+            timer.cancel()
+        self._timers[key] = self._loop.call_at(due, self._begin, key)
 
     def _begin(self, key: str) -> None:
         self._timers.pop(key, None)
@@ -94,7 +105,7 @@ class Statuses:
         changed = {name for name in (*wanted, *present) if wanted.get(name) != present.get(name)}
         wait_s = self._written_at.get(key, 0.0) + REQUEST_EVERY_S - self._loop.time()
         if changed.issubset(_LAZY) and wait_s > 0:
-            self._timers.setdefault(key, self._loop.call_later(wait_s, self._begin, key))
+            self._begin_in(key, wait_s)
             return False
         return True
 
