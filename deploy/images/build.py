@@ -50,7 +50,13 @@ def controller(scratch: Path, progress: Progress) -> Image:
         product_layer(scratch / "controller.layer"),
     ]
     entrypoint = ["/usr/local/bin/wangell-controller"]
-    return Image(name=CONTROLLER, layers=layers, entrypoint=entrypoint, user=NONROOT)
+    return Image(
+        name=CONTROLLER,
+        layers=layers,
+        entrypoint=entrypoint,
+        user=NONROOT,
+        environment={"HOME": "/"},
+    )
 
 
 def daemon(scratch: Path, progress: Progress) -> Image:

@@ -18,6 +18,7 @@ SEARCH_PATH = os.pathsep.join(
 APT_PACKAGES = {
     "conntrack": "conntrack",
     "containerd": "containerd",
+    "crun": "crun",
     "ctr": "containerd",
     "curl": "curl",
     "debootstrap": "debootstrap",
@@ -30,7 +31,6 @@ APT_PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "ps": "procps",
-    "runc": "runc",
     "sysctl": "procps",
     "tc": "iproute2",
     "tcpdump": "tcpdump",

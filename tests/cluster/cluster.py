@@ -25,8 +25,8 @@ from tests.cluster.process import Process
 
 KUBE_PROXY_MODES = ("iptables", "nftables")
 TOOLS = (
-    *("conntrack", "containerd", "ctr", "curl", "gcc", "ip", "iptables", "mount", "nft", "nsenter"),
-    *("ps", "runc", "sysctl", "tc", "tcpdump", "unshare"),
+    *("conntrack", "containerd", "crun", "ctr", "curl", "gcc", "ip", "iptables", "mount", "nft"),
+    *("nsenter", "ps", "sysctl", "tc", "tcpdump", "unshare"),
 )
 
 Progress = Callable[[str], None]

@@ -142,7 +142,11 @@ class Node:
         found = hierarchies()
         if not any(hierarchy.mount_point == Path("/sys/fs/cgroup") for hierarchy in found):
             self.namespaces.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/sys/fs/cgroup")
+        # crun refuses a hybrid; there the v2 hierarchy has no controller, and nobody misses it.
+        is_hybrid = {each.kind for each in found} == {"cgroup", "cgroup2"}
         for hierarchy in found:
+            if is_hybrid and hierarchy.kind == "cgroup2":
+                continue
             options = ("-o", hierarchy.options) if hierarchy.options else ()
             self.namespaces.run("mkdir", "-p", hierarchy.mount_point)
             self.namespaces.run(

@@ -193,11 +193,15 @@ def test_a_run_belongs_to_its_process_and_to_no_later_one_of_that_pid(
 def test_the_key_of_a_build_changes_with_what_goes_into_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = binaries._key()
-    assert binaries._key() == before
+    def digest(*versions: str) -> str:
+        return binaries._digest(binaries.SOURCE, "go.mod", "go.sum", more=versions)
+
+    before = digest("kustomize@v5")
+    assert digest("kustomize@v5") == before
+    assert digest("kustomize@v6") != before
 
     monkeypatch.setattr(binaries, "go_version", lambda: "go1.26.99")
-    assert binaries._key() != before
+    assert digest("kustomize@v5") != before
 
 
 def test_the_module_s_files_are_whole() -> None:
@@ -219,8 +223,8 @@ def test_missing_tools_are_named_together_with_their_packages(
 ) -> None:
     monkeypatch.setattr(tools, "SEARCH_PATH", "/nowhere")
 
-    with pytest.raises(tools.MissingToolError, match=r"containerd, runc.*install containerd runc"):
-        tools.require("containerd", "runc")
+    with pytest.raises(tools.MissingToolError, match=r"containerd, crun.*install containerd crun"):
+        tools.require("containerd", "crun")
 
 
 def test_without_go_the_message_says_where_to_get_it(
