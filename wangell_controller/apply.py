@@ -78,6 +78,7 @@ class Applier:
         if after is None:
             return
         service.phase, service.phase_since = after, self._clock()
+        service.counting.forget()
         if happened is PhaseInput.WAKE and after is Phase.WAKING:
             self._begin(service)
         elif happened is PhaseInput.REPLACED:

@@ -30,8 +30,11 @@ from wangell_proto.vocabulary import (
     Activity,
     Armed,
     ColdStart,
+    Count,
+    Counted,
     Listening,
     Phase,
+    Raised,
     Report,
     Started,
     Wake,
@@ -157,7 +160,8 @@ class Controller:
         """A daemon's link has ended: what it armed it may have forgotten when it comes back."""
         self.fleet.link_down(peer)
         for service in self.services.values():
-            service.armed.pop(peer, None)
+            if service.armed.pop(peer, None) is not None:
+                service.counting.forget()  # It may have let somebody in since.
             service.unanswered.discard(peer)
         log.warning("%s: link ended: %s", peer, reason)
 
@@ -179,7 +183,9 @@ class Controller:
                 self._hear_armed(peer, service, report)
             case ColdStart():
                 self._hear_cold_start(peer, service, report)
-            case Started():
+            case Counted():
+                self._hear_counted(peer, service, report)
+            case Started() | Raised() | Count():
                 self._metrics.report_refused(ReportRefusal.NOT_FOR_CONTROLLERS)
 
     def _hear_wake(self, peer: str, service: Service, wake: Wake, *, received_ns: int) -> None:
@@ -222,6 +228,12 @@ class Controller:
     def _hear_armed(self, peer: str, service: Service, report: Armed) -> None:
         if service.phase is Phase.DRAINING and report.activation == service.activation:
             service.armed[peer] = report.connections
+            self._look(service)
+
+    def _hear_counted(self, peer: str, service: Service, report: Counted) -> None:
+        if report.activation != service.activation:
+            return
+        if service.counting.answer(peer, report, now=self._clock()):
             self._look(service)
 
     def _hear_cold_start(self, peer: str, service: Service, report: ColdStart) -> None:
@@ -305,9 +317,22 @@ class Controller:
         decision = service.decision = decide(self._observe(service), now=self._clock())
         if decision.missing and (before is None or before.missing != decision.missing):
             log.warning("%s: stays %s: %s", service.key, service.phase.value, decision.reason)
+        if decision.asks_for_count:
+            self._ask_for_count(service)
         if decision.happened is not None:
             service.woken_ns = int(self._clock() * 1e9)
             self._applier.apply(service, decision.happened, decision.reason)
+
+    def _ask_for_count(self, service: Service) -> None:
+        questions = service.counting.ask(
+            service.key,
+            service.endpoints,
+            activation=service.activation,
+            port=service.manifest.spec.target_port,
+            now=self._clock(),
+        )
+        for node, question in questions.items():
+            self._applier.link.send(node, question)
 
     def _observe(self, service: Service) -> Observed:
         nodes = self._backend.nodes
@@ -320,6 +345,7 @@ class Controller:
             activation_timeout_s=self._applier.activation_timeout_s(service),
             sights=self.fleet.sights(service.key, nodes, now=self._clock()),
             armed=service.armed,
+            rounds=service.counting.rounds,
             watched_since=self.fleet.watched_since(watchers),
             is_wake_waiting=service.is_wake_waiting,
             may_start_at=service.may_start_at,

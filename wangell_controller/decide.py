@@ -6,16 +6,22 @@ deadline count from when this controller saw the phase begin, a restarted contro
 memory takes nothing down.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wangell_controller.counting import Round
 from wangell_controller.observe import Observed, Sight
 from wangell_controller.phases import PhaseInput
 from wangell_proto.vocabulary import Phase
 
-__all__ = ["ARM_TIMEOUT_S", "Decision", "decide"]
+__all__ = ["ARM_TIMEOUT_S", "COUNT_AGAIN_S", "RECOUNT_S", "Decision", "decide"]
 
-# A daemon counts twice, 1 s apart, and its answer may need some retransmissions.
+# Daemons count twice, 1 s apart, and their answers may need some retransmissions.
 ARM_TIMEOUT_S = 10.0
+# A SYN that passed just before its daemon armed is at its server by then, and counted there.
+COUNT_AGAIN_S = 1.0
+# How long a count is good while warm. One takes the kernel 0.1 ms and more: it walks all sockets.
+RECOUNT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +32,8 @@ class Decision:
     reason: str
     missing: tuple[str, ...] = ()
     "Nodes without whose daemon nothing may be lowered: but for them, something would have been"
+    asks_for_count: bool = False
+    "Daemons are to count the connections that live now"
 
 
 def decide(observed: Observed, *, now: float) -> Decision:
@@ -67,22 +75,59 @@ def _warm(observed: Observed, now: float) -> Decision:
     missing = _missing(observed)
     if missing or not observed.sights:
         return Decision(happened=None, reason=f"no report from {_names(missing)}", missing=missing)
+    return _idle(observed, now)
+
+
+def _idle(observed: Observed, now: float) -> Decision:
+    """No packet on any node: it goes down unless a connection lives.
+
+    Counted before anything is held: else a silent connection would cost callers a detour each time.
+    """
+    last = observed.rounds[-1] if observed.rounds else None
+    if last is None or now - last.asked_at >= RECOUNT_S:
+        return _counting(last)
+    if last.answered_at is None or _live(last):
+        return Decision(happened=None, reason=_live(last) or _COUNTING)
     idle_s = min(sight.idle_s for sight in observed.sights.values() if sight is not None)
     return Decision(happened=PhaseInput.IDLE, reason=f"idle for {idle_s:.0f} s")
 
 
+def _counting(last: Round | None) -> Decision:
+    """Ask anew; whoever has not answered the last time keeps the service."""
+    unanswered = last.unanswered if last is not None else ()
+    reason = (last is not None and _live(last)) or _COUNTING
+    if unanswered:
+        reason = f"no count of connections from {_names(unanswered)}"
+    return Decision(happened=None, reason=reason, missing=unanswered, asks_for_count=True)
+
+
 def _draining(observed: Observed, now: float) -> Decision:
-    busy = {node: live for node, live in observed.armed.items() if live}
-    if busy:
-        live = ", ".join(f"{count} on {node}" for node, count in busy.items())
-        return Decision(happened=PhaseInput.ARMED_BUSY, reason=f"connections: {live}")
+    live = _live_on(observed.armed) or "; ".join(filter(None, map(_live, observed.rounds)))
+    if live:
+        return Decision(happened=PhaseInput.ARMED_BUSY, reason=live)
     unarmed = tuple(node for node in observed.sights if node not in observed.armed)
-    if not unarmed and observed.sights:
+    if unarmed or not observed.sights:
+        return _late(observed, unarmed, "arm", now)
+    last = observed.rounds[-1] if observed.rounds else None
+    if last is None:
+        return Decision(happened=None, reason=_COUNTING, asks_for_count=True)
+    if last.answered_at is None:
+        return _late(observed, last.unanswered, "count", now)
+    if len(observed.rounds) > 1:
         return Decision(happened=PhaseInput.ARMED_EMPTY, reason="no connection on any node")
+    is_due = now - last.answered_at >= COUNT_AGAIN_S
+    return Decision(happened=None, reason=_COUNTING, asks_for_count=is_due)
+
+
+def _late(observed: Observed, nodes: tuple[str, ...], task: str, now: float) -> Decision:
+    """Wait for these, but not for ever: callers are held."""
     if now - observed.phase_since < ARM_TIMEOUT_S:
-        return Decision(happened=None, reason=f"waiting for {_names(unarmed)} to arm")
-    reason = f"{_names(unarmed)} did not arm within {ARM_TIMEOUT_S:.0f} s"
-    return Decision(happened=PhaseInput.UNARMED, reason=reason, missing=unarmed)
+        return Decision(happened=None, reason=f"waiting for {_names(nodes)} to {task}")
+    reason = f"{_names(nodes)} did not {task} within {ARM_TIMEOUT_S:.0f} s"
+    return Decision(happened=PhaseInput.UNARMED, reason=reason, missing=nodes)
+
+
+_COUNTING = "idle; counting its connections"
 
 
 _DECIDERS = {
@@ -95,6 +140,21 @@ _DECIDERS = {
 
 def _is_busy(sight: Sight, idle_timeout_s: float) -> bool:
     return sight.held > 0 or sight.idle_s < idle_timeout_s
+
+
+def _live(counted: Round) -> str:
+    """What lives, in words; empty if nothing does, as far as was answered."""
+    return _live_on(counted.connections)
+
+
+def _live_on(connections: Mapping[str, int | None]) -> str:
+    unknown = tuple(sorted(node for node, count in connections.items() if count is None))
+    if unknown:
+        return f"{_names(unknown)} cannot count the connections"
+    busy = {node: count for node, count in sorted(connections.items()) if count}
+    total = sum(count for count in busy.values() if count)
+    where = " and ".join(busy)
+    return f"{total} connection{'s' if total > 1 else ''} on {where}" if busy else ""
 
 
 def _missing(observed: Observed) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wangell_controller.counting import Round
 from wangell_proto.vocabulary import Phase
 
 __all__ = ["Observed", "Sight"]
@@ -32,6 +33,8 @@ class Observed:
     "By node, for every daemon that is expected; None: it has not reported lately"
     armed: Mapping[str, int]
     "Draining: live connections by node, of the daemons that hold new SYNs and have counted"
+    rounds: tuple[Round, ...]
+    "Counts of live connections: of this phase, and in a drain since every daemon had armed"
     watched_since: float | None
     "Since when the daemons that would report LISTEN have all been there; None: one is not"
     is_wake_waiting: bool

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from wangell_controller.backends import Trouble
+from wangell_controller.counting import Counting
 from wangell_controller.decide import Decision
 from wangell_controller.model import WangellService
 from wangell_proto.vocabulary import Endpoint, Frontend, Phase, ServiceRecord, Started
@@ -44,6 +45,8 @@ class Service:
     "Peers whose wake waits for it"
     armed: dict[str, int] = field(default_factory=dict)
     "Draining: live connections by peer"
+    counting: Counting = field(default_factory=Counting)
+    "Of its live connections, in this phase"
     backoff_s: float = 0.0
     "Doubles with every failed start in a row"
     may_start_at: float = 0.0

@@ -46,6 +46,8 @@ from wangell_proto.vocabulary import (
     Activity,
     Armed,
     ColdStart,
+    Count,
+    Counted,
     Listening,
     Raised,
     ServiceActivity,
@@ -61,6 +63,8 @@ log = logging.getLogger(__name__)
 BEAT_INTERVAL_S = 1.0
 # Well within the 30 s after which the kernel forgets an element.
 RENEW_EVERY_BEATS = 10
+# A replica that cannot be asked counts as busy: missing data is never zero traffic.
+UNKNOWN_CONNECTIONS = 1
 # 70 bytes each: well within a message's 64 KiB.
 ACTIVITY_SERVICES_MAX = 500
 
@@ -209,6 +213,16 @@ class Agent:
         """A controller that does not lead says where replicas are."""
         self._carry_out(self._node.raised(report, now_ns=time.monotonic_ns()))
 
+    def count(self, question: Count) -> None:
+        """The controller asks how many connections live."""
+        counted = Counted(
+            service=question.service,
+            activation=question.activation,
+            number=question.number,
+            connections=self._connections(question.workloads, question.port),
+        )
+        self.link.report(counted, lane=Lane.STATE)
+
     def link_changed(self, *, is_up: bool) -> None:
         """A controller answers, or none does."""
         self.metrics.linked(is_up)
@@ -309,9 +323,19 @@ class Agent:
         self.link.report(report, lane=Lane.WAKE, replaces=f"listening {effect.service}")
 
     def _count_connections(self, effect: CountConnections) -> None:
-        live = sum(self._listeners.connections(each, effect.port) for each in effect.workloads)
-        report = Armed(service=effect.service, activation=effect.activation, connections=live)
+        live = self._connections(effect.workloads, effect.port)
+        report = Armed(
+            service=effect.service,
+            activation=effect.activation,
+            connections=UNKNOWN_CONNECTIONS if live is None else live,
+        )
         self.link.report(report, lane=Lane.STATE)
+
+    def _connections(self, workloads: tuple[str, ...], port: int) -> int | None:
+        """How many live of all these; None where that of one cannot be read."""
+        counts = [self._listeners.connections(each, port) for each in workloads]
+        known = [each for each in counts if each is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def _probe(self, effect: Probe) -> None:
         assert self.prober is not None

@@ -20,6 +20,7 @@ from wangell_proto import (
 )
 from wangell_proto.aio import ClientLink, open_client
 from wangell_proto.vocabulary import (
+    Count,
     Raised,
     Report,
     ServiceRecord,
@@ -52,6 +53,9 @@ class LinkUser(Protocol):
 
     def replica_raised(self, report: Raised) -> None:
         """A controller that does not lead says where replicas are."""
+
+    def count(self, question: Count) -> None:
+        """The controller asks how many connections live."""
 
     def link_changed(self, *, is_up: bool) -> None:
         """A controller answers, or none does."""
@@ -158,6 +162,8 @@ class Link:
             self._user.replica_started(report)
         elif isinstance(report, Raised):
             self._user.replica_raised(report)
+        elif isinstance(report, Count):
+            self._user.count(report)
 
     def _on_acknowledged(self, event: MessageAcknowledged) -> None:
         self._user.round_trip(event.rtt_s)

@@ -11,8 +11,6 @@ __all__ = ["Listeners"]
 
 log = logging.getLogger(__name__)
 
-# A replica that cannot be asked counts as busy: missing data is never zero traffic.
-UNKNOWN_CONNECTIONS = 1
 # Every listener of the node is heard of, replica or not; one forgotten is found again in /proc.
 PIDS_MAX = 1024
 
@@ -40,15 +38,18 @@ class Listeners:
             log.warning("reading the queue of %s failed: %s", workload, error)
             return 1
 
-    def connections(self, workload: str, port: int) -> int:
-        """How many live; a workload of which no process is left has none."""
+    def connections(self, workload: str, port: int) -> int | None:
+        """How many live; None where that cannot be read: it is not zero.
+
+        A workload of which no process is left has none.
+        """
         try:
             return self._listener(workload, port).connections()
         except FileNotFoundError:
             return 0
         except OSError as error:
             log.warning("counting the connections of %s failed: %s", workload, error)
-            return UNKNOWN_CONNECTIONS
+            return None
 
     def forget(self, workload: str, port: int) -> None:
         """The replica is gone."""

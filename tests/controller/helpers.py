@@ -13,6 +13,8 @@ from wangell_controller.services import Service
 from wangell_proto.vocabulary import (
     Activity,
     Armed,
+    Count,
+    Counted,
     Endpoint,
     Frontend,
     Listening,
@@ -61,6 +63,8 @@ class RecordingLink:
     published: list[tuple[str, ServiceRecord | None]] = field(default_factory=list)
     sent: list[tuple[str, Report]] = field(default_factory=list)
     journal: list[str] = field(default_factory=list)
+    questions: list[tuple[str, Count]] = field(default_factory=list)
+    "How many connections live: each with the daemon that was asked, until it has answered"
 
     def publish(self, key: str, record: ServiceRecord | None) -> None:
         self.journal.append("deleted" if record is None else f"published {record.phase.value}")
@@ -70,6 +74,9 @@ class RecordingLink:
             self.table[key] = record
 
     def send(self, peer: str, report: Report) -> None:
+        if isinstance(report, Count):
+            self.questions.append((peer, report))
+            return
         self.journal.append(f"sent {type(report).__name__} to {peer}")
         self.sent.append((peer, report))
 
@@ -127,6 +134,8 @@ class House:
         self.now = 1000.0
         self.wall_now = 1_700_000_000.0
         self.changes = 0
+        self.live: dict[str, int | None] = {}
+        "Connections by node, as daemons would count them; none where nothing is said"
         self.journal: list[str] = []
         self.metrics = Metrics()
         self.link = RecordingLink(journal=self.journal)
@@ -198,6 +207,31 @@ class House:
         report = Armed(service=self.KEY, activation=activation, connections=connections)
         self.controller.hear(node, report, received_ns=3_000)
 
+    def answer_counts(self) -> None:
+        """Daemons answer what they were asked."""
+        asked, self.link.questions[:] = self.link.questions.copy(), []
+        for node, question in asked:
+            report = Counted(
+                service=self.KEY,
+                activation=question.activation,
+                number=question.number,
+                connections=self.live.get(node, 0),
+            )
+            self.controller.hear(node, report, received_ns=3_500)
+
+    def counts(self) -> None:
+        """Every daemon counts as often as it is asked, until the controller knows."""
+        for _ in range(2):
+            self.answer_counts()
+            self.pass_s(1.0)
+        self.answer_counts()
+
+    def all_armed(self) -> None:
+        """Every daemon holds, and counts."""
+        for node in sorted(self.backend.nodes):
+            self.armed(node, 0)
+        self.counts()
+
     def activity(self, node: str, *, idle_s: float, held: int = 0) -> None:
         each = ServiceActivity(service=self.KEY, idle_s=idle_s, held=held)
         self.controller.hear(node, Activity(services=(each,)), received_ns=4_000)
@@ -216,6 +250,7 @@ class House:
             for node in self.backend.nodes:
                 self.activity(node, idle_s=1000.0)
             self.pass_s(1.0)
+            self.answer_counts()
 
     # Where stories begin.
 

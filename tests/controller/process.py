@@ -23,6 +23,8 @@ from wangell_proto import ClientConfig, Event, Lane, MessageReceived, RecordChan
 from wangell_proto.vocabulary import (
     Activity,
     Armed,
+    Count,
+    Counted,
     Listening,
     Phase,
     Report,
@@ -66,10 +68,24 @@ class Daemon:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, MessageReceived):
-            self.reports.append(decode_report(event.body))
+            report = decode_report(event.body)
+            self.reports.append(report)
+            if isinstance(report, Count):
+                self._count(report)
         elif isinstance(event, RecordChanged) and event.key == KEY:
             self.records.append(None if event.value is None else decode_record(event.value))
         self._arrived.set()
+
+    def _count(self, asked: Count) -> None:
+        """Find no connection."""
+        self.say(
+            Counted(
+                service=asked.service,
+                activation=asked.activation,
+                number=asked.number,
+                connections=0,
+            )
+        )
 
     async def until(self, look: Callable[[], T | None]) -> T:
         """Wait for something to have arrived."""

@@ -16,6 +16,7 @@ from wangell_controller.controller import ACTIVATION_MAX
 from wangell_proto.vocabulary import (
     Activity,
     ColdStart,
+    Counted,
     Phase,
     ServiceActivity,
     Started,
@@ -105,8 +106,7 @@ def test_a_daemon_that_went_away_is_not_answered(house: House) -> None:
 
 def test_a_late_wake_of_an_earlier_activation_wakes_nothing_at_zero(house: House) -> None:
     house.draining()
-    house.armed("node1", 0)
-    house.armed("node2", 0)
+    house.all_armed()
     house.did()
     house.wake(activation=0)
     assert house.phase is Phase.COLD
@@ -258,8 +258,7 @@ def test_a_wake_that_is_put_off_is_counted(house: House) -> None:
 
 def test_the_end_of_an_earlier_replica_does_nothing(house: House) -> None:
     house.draining()
-    house.armed("node1", 0)
-    house.armed("node2", 0)
+    house.all_armed()
     house.wake()
     house.did()
     house.controller.tell(KEY, ReplicaEnded(activation=1, reason="killed by SIGTERM"))
@@ -291,6 +290,7 @@ def test_idle_everywhere_drains_and_both_empty_stop_it(house: House) -> None:
     house.armed("node1", 0)
     assert house.did() == [], "one is not every"
     house.armed("node2", 0)
+    house.counts()
     assert house.did() == [f"stop {KEY}", "published cold"]
     house.controller.tell(KEY, ReplicaEnded(activation=1, reason="killed by SIGTERM"))
     assert (house.did(), house.record.activation) == ([], 1)
@@ -330,7 +330,87 @@ def test_an_armed_of_an_earlier_drain_stands_for_no_later_one(house: House) -> N
     house.armed("node1", 0, activation=1)
     assert house.phase is Phase.DRAINING, "node1 has not armed for this drain"
     house.armed("node1", 0)
+    house.counts()
     assert house.phase is Phase.COLD
+
+
+def test_nodes_with_replicas_are_asked_once_all_have_armed_and_again_a_second_later(
+    house: House,
+) -> None:
+    house.draining()
+    house.armed("node1", 0)
+    assert house.link.questions == []
+    house.armed("node2", 0)
+    [(node, first)] = house.link.questions
+    assert (node, first.workloads, first.port) == ("node1", ("net:[1]",), 8080)
+    house.answer_counts()
+    house.pass_s(0.9)
+    assert house.link.questions == []
+    house.pass_s(0.1)
+    [(_, second)] = house.link.questions
+    assert second.number > first.number
+    assert house.phase is Phase.DRAINING
+    house.answer_counts()
+    assert house.phase is Phase.COLD
+
+
+def test_a_connection_that_the_second_count_finds_turns_it_back(house: House) -> None:
+    """Its SYN had passed on node2 before that daemon held, and was on its way to the replica."""
+    house.draining()
+    house.armed("node1", 0)
+    house.armed("node2", 0)
+    house.answer_counts()
+    house.live["node1"] = 1
+    house.pass_s(1)
+    house.answer_counts()
+    assert house.did() == ["published warm"]
+    assert house.service.reason == "1 connection on node1"
+
+
+def test_an_answer_to_an_earlier_question_proves_nothing(house: House) -> None:
+    house.draining()
+    house.armed("node1", 0)
+    house.armed("node2", 0)
+    [(_, first)] = house.link.questions
+    house.answer_counts()
+    house.pass_s(1)
+    late = Counted(service=KEY, activation=1, number=first.number, connections=0)
+    house.controller.hear("node1", late, received_ns=1)
+    assert house.phase is Phase.DRAINING
+    stranger = Counted(service=KEY, activation=1, number=first.number + 1, connections=0)
+    house.controller.hear("node2", stranger, received_ns=1)
+    assert house.phase is Phase.DRAINING, "node2 has no replica"
+    house.answer_counts()
+    assert house.phase is Phase.COLD
+
+
+def test_a_daemon_that_arms_anew_makes_both_counts_anew(house: House) -> None:
+    house.draining()
+    house.armed("node1", 0)
+    house.armed("node2", 0)
+    house.answer_counts()
+    house.controller.link_down("node2", "silence")
+    house.pass_s(2)
+    assert house.link.questions == []
+    house.controller.link_up("node2")
+    house.armed("node2", 0)
+    house.answer_counts()
+    assert house.phase is Phase.DRAINING, "once is not twice"
+    house.pass_s(1)
+    house.answer_counts()
+    assert house.phase is Phase.COLD
+
+
+def test_a_silent_connection_keeps_it_warm_and_no_caller_is_held(house: House) -> None:
+    house.warm()
+    house.live["node1"] = 2
+    house.pass_idle_s(100)
+    assert (house.phase, house.did()) == (Phase.WARM, [])
+    assert house.service.decision is not None
+    assert house.service.decision.reason == "2 connections on node1"
+    house.live.clear()
+    house.pass_idle_s(3)
+    assert house.phase is Phase.DRAINING
 
 
 def test_after_a_cancelled_drain_it_waits_its_whole_timeout_again(house: House) -> None:
@@ -377,10 +457,12 @@ def test_a_report_is_good_for_three_seconds(house: House) -> None:
     house.activity("node1", idle_s=1000)
     house.activity("node2", idle_s=1000)
     house.pass_s(3.1)
+    house.answer_counts()
     assert house.phase is Phase.WARM
     house.activity("node1", idle_s=1000)
     house.activity("node2", idle_s=1000)
     house.pass_s(3.0)
+    house.answer_counts()
     assert house.phase is Phase.DRAINING
 
 
@@ -397,6 +479,7 @@ def test_a_lost_link_takes_the_daemons_words_along(house: House) -> None:
     assert house.phase is Phase.WARM, "a new link, and not a word over it yet"
     house.activity("node2", idle_s=1000)
     house.pass_s(0.1)
+    house.answer_counts()
     assert house.phase is Phase.DRAINING
 
 
@@ -426,6 +509,7 @@ def test_a_linked_daemon_nobody_expected_must_arm_too(house: House) -> None:
     house.armed("node2", 0)
     assert house.phase is Phase.DRAINING
     house.armed("node3", 0)
+    house.counts()
     assert house.phase is Phase.COLD
 
 

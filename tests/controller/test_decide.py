@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from wangell_controller.decide import ARM_TIMEOUT_S, Decision, decide
+from wangell_controller.counting import Round
+from wangell_controller.decide import (
+    ARM_TIMEOUT_S,
+    COUNT_AGAIN_S,
+    RECOUNT_S,
+    Decision,
+    decide,
+)
 from wangell_controller.observe import Observed, Sight
 from wangell_controller.phases import PhaseInput, next_phase
 from wangell_proto.vocabulary import Phase
@@ -19,6 +26,22 @@ def sight(idle_s: float = 1000.0, held: int = 0) -> Sight:
     return Sight(idle_s=idle_s, held=held)
 
 
+def counted(ago_s: float = 0.0, **connections: int | None) -> Round:
+    """A count on both nodes, asked and answered so long ago; `node1=2` is what lives there."""
+    at = NOW - ago_s
+    return Round(
+        asked_at=at,
+        answered_at=at,
+        nodes=frozenset({"node1", "node2"}),
+        connections={"node1": 0, "node2": 0, **connections},
+    )
+
+
+def unanswered(ago_s: float = 0.0, **connections: int | None) -> Round:
+    """A count of which only these nodes have answered."""
+    return dataclasses.replace(counted(ago_s), answered_at=None, connections=connections)
+
+
 def seen(phase: Phase, *, for_s: float = 1000.0, **changes: Any) -> Observed:
     """A service on two nodes that has been in its phase for a while, and idle for as long."""
     usual = Observed(
@@ -29,6 +52,7 @@ def seen(phase: Phase, *, for_s: float = 1000.0, **changes: Any) -> Observed:
         activation_timeout_s=60.0,
         sights={"node1": sight(), "node2": sight()},
         armed={},
+        rounds=(counted(1.5), counted(0.5)),
         watched_since=NOW - 5000.0,
         is_wake_waiting=False,
         may_start_at=0.0,
@@ -110,6 +134,48 @@ def test_an_empty_memory_lowers_nothing_in_any_phase(blind: dict[str, Sight | No
             assert next_phase(phase, happened) is Phase.WARM, "only back up"
 
 
+def test_idle_it_is_counted_before_anything_is_held() -> None:
+    decision = stays(seen(Phase.WARM, rounds=()))
+    assert decision.asks_for_count
+    assert decision.reason == "idle; counting its connections"
+    waiting = stays(seen(Phase.WARM, rounds=(unanswered(0.1, node1=0),)))
+    assert (waiting.asks_for_count, waiting.missing) == (False, ())
+
+
+def test_while_it_is_busy_nobody_is_asked_to_count() -> None:
+    assert not stays(seen(Phase.WARM, rounds=(), sights={"node1": sight(1)})).asks_for_count
+    assert not stays(seen(Phase.WARM, rounds=(), sights={"node1": None})).asks_for_count
+
+
+@pytest.mark.parametrize(
+    ("connections", "reason"),
+    [
+        ({"node2": 1}, "1 connection on node2"),
+        ({"node2": 3}, "3 connections on node2"),
+        ({"node1": 1, "node2": 2}, "3 connections on node1 and node2"),
+        ({"node1": 1, "node2": None}, "node2's daemon cannot count the connections"),
+    ],
+)
+def test_a_silent_connection_keeps_it(connections: dict[str, int | None], reason: str) -> None:
+    decision = stays(seen(Phase.WARM, rounds=(counted(**connections),)))
+    assert decision == Decision(happened=None, reason=reason)
+
+
+def test_a_count_is_good_for_a_moment_and_is_then_made_anew() -> None:
+    busy = counted(RECOUNT_S, node1=1)
+    decision = stays(seen(Phase.WARM, rounds=(busy,)))
+    assert (decision.reason, decision.asks_for_count) == ("1 connection on node1", True)
+    assert not stays(seen(Phase.WARM, rounds=(counted(RECOUNT_S - 0.1, node1=1),))).asks_for_count
+    assert stays(seen(Phase.WARM, rounds=(counted(RECOUNT_S),))).asks_for_count
+
+
+def test_a_daemon_that_does_not_count_keeps_it_and_is_named() -> None:
+    decision = stays(seen(Phase.WARM, rounds=(unanswered(RECOUNT_S, node1=0),)))
+    assert decision.missing == ("node2",)
+    assert decision.reason == "no count of connections from node2's daemon"
+    assert decision.asks_for_count, "once more"
+
+
 # --- Draining -------------------------------------------------------------------------------
 
 
@@ -120,12 +186,52 @@ def test_all_armed_and_empty_goes_to_cold() -> None:
 
 def test_one_connection_on_one_node_turns_it_back() -> None:
     decision = decided(seen(Phase.DRAINING, for_s=2, armed={"node1": 0, "node2": 3}))
-    assert decision == Decision(happened=PhaseInput.ARMED_BUSY, reason="connections: 3 on node2")
+    assert decision == Decision(happened=PhaseInput.ARMED_BUSY, reason="3 connections on node2")
 
 
 def test_a_busy_node_need_not_wait_for_the_others() -> None:
     decision = decided(seen(Phase.DRAINING, for_s=0.1, armed={"node1": 1}))
     assert decision.happened is PhaseInput.ARMED_BUSY
+
+
+def test_connections_are_counted_twice_and_not_before_all_have_armed() -> None:
+    armed = {"node1": 0, "node2": 0}
+    early = stays(seen(Phase.DRAINING, for_s=1, armed={"node1": 0}, rounds=()))
+    assert not early.asks_for_count, "a connection may still come by way of node2"
+    assert stays(seen(Phase.DRAINING, for_s=1, armed=armed, rounds=())).asks_for_count
+    once = stays(seen(Phase.DRAINING, for_s=1, armed=armed, rounds=(counted(0.9),)))
+    assert not once.asks_for_count
+    due = (counted(COUNT_AGAIN_S),)
+    assert stays(seen(Phase.DRAINING, for_s=1, armed=armed, rounds=due)).asks_for_count
+    twice = (counted(1.1), unanswered(0.1, node1=0))
+    assert stays(seen(Phase.DRAINING, for_s=1, armed=armed, rounds=twice)).reason == (
+        "waiting for node2's daemon to count"
+    )
+
+
+@pytest.mark.parametrize("rounds", [(counted(node2=1),), (counted(1), unanswered(node2=1))])
+def test_a_connection_in_either_count_turns_it_back(rounds: tuple[Round, ...]) -> None:
+    armed = {"node1": 0, "node2": 0}
+    decision = decided(seen(Phase.DRAINING, for_s=1, armed=armed, rounds=rounds))
+    expected = Decision(happened=PhaseInput.ARMED_BUSY, reason="1 connection on node2")
+    assert decision == expected
+
+
+def test_a_count_that_cannot_be_made_turns_it_back() -> None:
+    rounds = (counted(node1=None),)
+    observed = seen(Phase.DRAINING, for_s=1, armed={"node1": 0, "node2": 0}, rounds=rounds)
+    assert decided(observed).happened is PhaseInput.ARMED_BUSY
+
+
+def test_a_count_that_does_not_come_turns_it_back() -> None:
+    observed = seen(
+        Phase.DRAINING,
+        for_s=ARM_TIMEOUT_S,
+        armed={"node1": 0, "node2": 0},
+        rounds=(counted(9), unanswered(8, node1=0)),
+    )
+    decision = decided(observed)
+    assert (decision.happened, decision.missing) == (PhaseInput.UNARMED, ("node2",))
 
 
 def test_one_that_has_not_armed_is_waited_for_and_then_turns_it_back() -> None:

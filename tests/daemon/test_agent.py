@@ -30,6 +30,8 @@ from wangell_proto.vocabulary import (
     Activity,
     Armed,
     ColdStart,
+    Count,
+    Counted,
     Listening,
     Phase,
     Report,
@@ -485,6 +487,26 @@ def test_draining_answers_armed_with_the_connections_counted(play: Play) -> None
     house = play(story)
     assert house.controller.of(Armed) == [Armed(service=X, activation=3, connections=7)]
     assert house.journal.index("mode hold") < house.journal.index("report Armed")
+
+
+@pytest.mark.parametrize(("second", "total"), [(2, 7), (None, None)])
+def test_connections_are_counted_when_asked_of_all_replicas_or_not_at_all(
+    play: Play, second: int | None, total: int | None
+) -> None:
+    class Listeners:
+        def connections(self, workload: str, port: int) -> int | None:
+            assert port == 8080
+            return {"pod-1": 5, "pod-2": second}[workload]
+
+    def story(house: House) -> None:
+        house.agent._listeners = cast("Any", Listeners())
+        house.agent.count(
+            Count(service=X, activation=3, number=9, workloads=("pod-1", "pod-2"), port=8080)
+        )
+
+    assert play(story).controller.of(Counted) == [
+        Counted(service=X, activation=3, number=9, connections=total)
+    ]
 
 
 def test_a_deleted_service_takes_its_series_along(play: Play) -> None:

@@ -5,6 +5,7 @@ Kubernetes do, and asks what was asked for.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from tests.controller.helpers import RecordingLink, manifest
@@ -31,6 +32,7 @@ from wangell_proto.vocabulary import (
     Activity,
     Armed,
     ColdStart,
+    Counted,
     Listening,
     Phase,
     ServiceActivity,
@@ -180,10 +182,30 @@ class KubeHouse:
         )
         self.controller.hear(node, report, received_ns=2_000)
 
-    def armed(self, connections: int = 0) -> None:
+    async def armed(
+        self, connections: int = 0, *, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        """Every daemon holds, and counts as often as it is asked; `meanwhile`, before the last."""
         for node in self.backend.nodes:
             report = Armed(service=KEY, activation=self.record.activation, connections=connections)
             self.controller.hear(node, report, received_ns=3_000)
+        self.count()
+        await settle(1)
+        self.controller.tick()
+        meanwhile()
+        self.count()
+
+    def count(self) -> None:
+        """Daemons find no connection."""
+        asked, self.link.questions[:] = self.link.questions.copy(), []
+        for node, each in asked:
+            report = Counted(
+                service=each.service,
+                activation=each.activation,
+                number=each.number,
+                connections=0,
+            )
+            self.controller.hear(node, report, received_ns=3_500)
 
     def cold_start(self, total_s: float = 0.171, outcome: str = "answered") -> None:
         report = ColdStart(
@@ -204,6 +226,7 @@ class KubeHouse:
                 for node in self.backend.nodes:
                     self.controller.hear(node, Activity(services=(each,)), received_ns=5_000)
             self.controller.tick()
+            self.count()
         await settle(0.5)
 
     # Where stories begin.

@@ -211,7 +211,7 @@ async def test_expected_daemons_are_the_clusters_nodes(house: KubeHouse) -> None
 async def test_it_is_lowered_with_the_version_read_before_the_drain(house: KubeHouse) -> None:
     await house.draining()
     version = house.cluster.deployment()["metadata"]["resourceVersion"]
-    house.armed()
+    await house.armed()
     await settle(1)
     assert house.phase is Phase.COLD
     assert house.cluster.bodies(SCALE)[-1] == {
@@ -225,7 +225,7 @@ async def test_it_is_lowered_with_the_version_read_before_the_drain(house: KubeH
 async def test_a_status_that_changed_meanwhile_does_not_keep_it_up(house: KubeHouse) -> None:
     await house.draining()
     house.cluster.change(DEPLOYMENT, status={"readyReplicas": 1})
-    house.armed()
+    await house.armed()
     await settle(1)
     assert (house.replicas, house.phase) == (0, Phase.COLD)
 
@@ -233,11 +233,14 @@ async def test_a_status_that_changed_meanwhile_does_not_keep_it_up(house: KubeHo
 @story
 async def test_whoever_raised_it_meanwhile_is_not_overruled(house: KubeHouse) -> None:
     """The leader that slept: it decided to lower, another has raised since."""
+
+    def meanwhile() -> None:
+        house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
+        house.cluster.change(DEPLOYMENT, spec={"replicas": 1})
+        house.cluster.end_watches()
+
     await house.draining()
-    house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
-    house.cluster.change(DEPLOYMENT, spec={"replicas": 1})
-    house.cluster.end_watches()
-    house.armed()
+    await house.armed(meanwhile=meanwhile)
     await settle(1)
     assert house.replicas == 1
     assert house.phase is Phase.WARM, "the same pod, which has listened all the time"
@@ -246,14 +249,16 @@ async def test_whoever_raised_it_meanwhile_is_not_overruled(house: KubeHouse) ->
 
 @story
 async def test_one_that_was_replaced_meanwhile_is_waited_for(house: KubeHouse) -> None:
+    def meanwhile() -> None:
+        house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
+        house.end_pod()
+        house.cluster.change(DEPLOYMENT, spec={"replicas": 1})
+        house.schedule("pod-2")
+        house.run("pod-2")
+        house.cluster.end_watches()
+
     await house.draining()
-    house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
-    house.end_pod()
-    house.cluster.change(DEPLOYMENT, spec={"replicas": 1})
-    house.schedule("pod-2")
-    house.run("pod-2")
-    house.cluster.end_watches()
-    house.armed()
+    await house.armed(meanwhile=meanwhile)
     await settle(1)
     assert house.replicas == 1
     assert house.phase is Phase.WAKING
@@ -263,7 +268,7 @@ async def test_one_that_was_replaced_meanwhile_is_waited_for(house: KubeHouse) -
 async def test_a_wake_while_it_is_being_lowered_wins(house: KubeHouse) -> None:
     await house.draining()
     house.cluster.refusals = [(SCALE, UnavailableError("slow"))]
-    house.armed()
+    await house.armed()
     await settle(0.01)
     assert house.phase is Phase.COLD
     house.wake()
@@ -275,7 +280,7 @@ async def test_a_wake_while_it_is_being_lowered_wins(house: KubeHouse) -> None:
 async def test_lowering_waits_for_an_api_server_that_is_away(house: KubeHouse) -> None:
     await house.draining()
     house.cluster.refusals = [(SCALE, UnavailableError("down"))] * 5
-    house.armed()
+    await house.armed()
     await settle(60)
     assert house.replicas == 0
 
@@ -284,7 +289,7 @@ async def test_lowering_waits_for_an_api_server_that_is_away(house: KubeHouse) -
 async def test_lowering_what_is_gone_is_done(house: KubeHouse) -> None:
     await house.draining()
     house.cluster.refusals = [(SCALE, NotFoundError("deployments"))]
-    house.armed()
+    await house.armed()
     await settle(1)
     assert house.phase is Phase.COLD
 
@@ -466,7 +471,7 @@ async def test_a_successor_wakes_at_once_what_its_predecessor_put_to_sleep(
     house: KubeHouse,
 ) -> None:
     await house.draining()
-    house.armed()
+    await house.armed()
     await settle(1)
     successor = await restarted(house)
     assert successor.phase is Phase.COLD
@@ -511,7 +516,7 @@ async def test_a_wake_that_overtakes_the_lowering_is_sent_again(house: KubeHouse
         return await lowering(path, body)
 
     house.backend._api = SimpleNamespace(merge=merge, get=house.cluster.get)  # type: ignore[assignment]
-    house.armed()
+    await house.armed()
     await settle(0.005)
     house.wake()
     await settle(0.5)

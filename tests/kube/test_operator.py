@@ -359,7 +359,7 @@ async def test_scaled_to_zero_it_drains_at_once(house: KubeHouse) -> None:
     house.declare(spec__replicas=0)
     await settle(0.1)
     assert house.phase is Phase.DRAINING
-    house.armed()
+    await house.armed()
     await settle(1)
     assert (house.phase, house.replicas) == (Phase.COLD, 0)
 
@@ -374,7 +374,7 @@ async def test_scaled_to_zero_it_waits_for_those_who_are_served(house: KubeHouse
     house.listening()
     house.declare(spec__replicas=0)
     await settle(0.1)
-    house.armed(connections=2)
+    await house.armed(connections=2)
     await settle(1)
     assert (house.phase, house.replicas) == (Phase.WARM, 1)
 

@@ -272,6 +272,6 @@ async def test_it_wakes_nothing_and_keeps_nothing_up(house: KubeHouse) -> None:
     await house.draining()
     house.cluster.change(SLICE, ports=[{"name": "tcp", "port": 1}])
     await settle(1)
-    house.armed()
+    await house.armed()
     await house.pass_s(3, idle_s=100.0)
     assert house.phase is Phase.COLD

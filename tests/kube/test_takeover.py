@@ -102,7 +102,7 @@ async def test_a_leader_that_slept_lowers_nothing_that_another_has_taken_over(
     await house.draining()
     inventory = await inventory_of(house.cluster)
     await take_over(house.cluster, inventory, epoch=7)
-    house.armed()
+    await house.armed()
     await settle(60)
     assert house.replicas == 1
     assert len(house.cluster.bodies(SCALE)) == 2, "one to raise it, one refused"
@@ -115,7 +115,7 @@ async def test_a_leader_that_slept_lowers_nothing_that_another_was_woken_for(
     await house.draining()
     other = await StandingBy(house.cluster).begin()
     other.wake(house.record.activation)
-    house.armed()  # It goes on before its watch has told it anything.
+    await house.armed()  # It goes on before its watch has told it anything.
     await settle(60)
     assert house.replicas == 1
     assert house.phase is Phase.WARM, "it has listened all the time"
@@ -137,7 +137,7 @@ async def test_a_request_to_lower_that_was_long_on_its_way_is_refused(house: Kub
             house.cluster.change(DEPLOYMENT, metadata={"annotations": {RAISED: "2"}})
 
     house.cluster.before = meanwhile
-    house.armed()
+    await house.armed()
     await settle(60)
     assert woken
     assert house.replicas == 1
@@ -153,7 +153,7 @@ async def test_the_next_drain_is_not_hindered_by_old_claims(house: KubeHouse) ->
     await settle(1)
     await house.pass_s(7, idle_s=100.0)
     assert house.phase is Phase.DRAINING
-    house.armed()
+    await house.armed()
     await settle(1)
     assert (house.replicas, house.phase) == (0, Phase.COLD)
     await other.end()
@@ -164,7 +164,7 @@ async def test_one_that_leads_no_more_sends_no_lowering(house: KubeHouse) -> Non
     await house.draining()
     house.cluster.did()
     house.leads = False
-    house.armed()
+    await house.armed()
     await settle(60)
     assert SCALE not in house.cluster.did()
     assert house.replicas == 1

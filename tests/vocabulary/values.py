@@ -6,6 +6,8 @@ from wangell_proto.vocabulary import (
     Activity,
     Armed,
     ColdStart,
+    Count,
+    Counted,
     Endpoint,
     Frontend,
     Listening,
@@ -46,6 +48,10 @@ REPORTS: dict[str, Report] = {
     "raised": Raised(
         service="default/x", activation=3, endpoints=RECORD.endpoints, is_listening=True
     ),
+    "count": Count(
+        service="default/x", activation=3, number=258, workloads=("net:[4026532000]",), port=8080
+    ),
+    "counted": Counted(service="default/x", activation=3, number=258, connections=66_051),
 }
 
 names = st.text(min_size=1, max_size=60).filter(
@@ -114,5 +120,20 @@ reports: st.SearchStrategy[Report] = st.one_of(
         activation=counts,
         endpoints=st.lists(endpoints, max_size=4).map(tuple),
         is_listening=st.booleans(),
+    ),
+    st.builds(
+        Count,
+        service=names,
+        activation=counts,
+        number=counts,
+        workloads=st.lists(names, max_size=4).map(tuple),
+        port=ports,
+    ),
+    st.builds(
+        Counted,
+        service=names,
+        activation=counts,
+        number=counts,
+        connections=counts | st.none(),
     ),
 )

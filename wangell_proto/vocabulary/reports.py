@@ -13,6 +13,8 @@ __all__ = [
     "Activity",
     "Armed",
     "ColdStart",
+    "Count",
+    "Counted",
     "Listening",
     "Raised",
     "Report",
@@ -64,11 +66,41 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Armed:
-    """Daemon to controller: new SYNs of a draining service are held; this many connections live."""
+    """Daemon to controller: new SYNs of a draining service are held; this many connections live.
+
+    One that lives keeps the service. That none does is no proof: other daemons may not hold yet.
+    """
 
     service: str
     activation: int
     connections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Controller to a daemon whose node has replicas: how many connections of theirs live now?
+
+    In a drain it is asked once every daemon has armed: no new connection can come behind it.
+    """
+
+    service: str
+    activation: int
+    number: int
+    "Comes back in the answer: which count of this activation it is"
+    workloads: tuple[str, ...]
+    port: int
+    "The port they listen on"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Daemon to controller: so many live, half-open and unaccepted ones too."""
+
+    service: str
+    activation: int
+    number: int
+    connections: int | None
+    "None: they could not be counted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +152,7 @@ class Raised:
     is_listening: bool
 
 
-Report = Wake | Started | Listening | Armed | Activity | ColdStart | Raised
+Report = Wake | Started | Listening | Armed | Activity | ColdStart | Raised | Count | Counted
 
 # The wire's names for them. Append only: an older peer must not mistake one for another.
 _KINDS: dict[int, type[Report]] = {
@@ -131,6 +163,8 @@ _KINDS: dict[int, type[Report]] = {
     5: Activity,
     6: ColdStart,
     7: Raised,
+    8: Count,
+    9: Counted,
 }
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
