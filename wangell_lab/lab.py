@@ -23,7 +23,7 @@ from wangell_lab.programs import (
     daemon_command,
     generate_keys,
 )
-from wangell_lab.reaper import end_all, pids_in
+from wangell_lab.reaper import end_all, is_server, pids_in
 from wangell_lab.registry import Claim, Registry
 from wangell_lab.servers import PYTHON_SERVER
 from wangell_lab.signals import undisturbed, unwinding
@@ -231,12 +231,12 @@ class Lab:
         return directory
 
     def server_pids(self) -> list[int]:
-        """Return the processes that run in pods."""
-        return pids_in(self._pods())
+        """Return the servers that run in pods."""
+        return [pid for pid in pids_in(self._pods()) if is_server(pid)]
 
     def end_servers(self) -> int:
-        """Kill all that runs in pods and wait until it is gone; return how many it were."""
-        return end_all(self._pods())
+        """Kill the servers in pods and wait until they are gone; return how many they were."""
+        return end_all(self._pods(), which=is_server)
 
     def wait_until_at_zero(self, service: str = EXAMPLE.service, *, timeout_s: float) -> None:
         """Return once the service has no replica and its SYNs are held. Raises LabError."""

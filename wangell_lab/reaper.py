@@ -8,14 +8,14 @@ finding a process and ending it its pid may pass to another; a pidfd, checked on
 import os
 import select
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wangell_lab.errors import LabError
 from wangell_lab.namespaces import Namespace
 
-__all__ = ["end_all", "pids_in", "wait_for_end"]
+__all__ = ["end_all", "is_server", "pids_in", "wait_for_end"]
 
 # SIGKILL takes microseconds; a process in the kernel's D state may take for ever.
 KILL_TIMEOUT_S = 10.0
@@ -30,14 +30,24 @@ def pids_in(namespaces: Iterable[Namespace]) -> list[int]:
     return [pid for pid in pids if pid != os.getpid() and _network_of(pid) in identities]
 
 
-def end_all(namespaces: Iterable[Namespace]) -> int:
+def is_server(pid: int) -> bool:
+    """Return whether a controller has started it: what waits for the next start is no server."""
+    try:
+        return b"WANGELL_ACTIVATION=" in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+def end_all(
+    namespaces: Iterable[Namespace], *, which: Callable[[int], bool] = lambda _: True
+) -> int:
     """Kill every process in these namespaces and wait until they are gone; return how many.
 
-    Raises LabError if one does not end.
+    `which` chooses among their ids; all are by default. Raises LabError if one does not end.
     """
     namespaces, ended = tuple(namespaces), 0
     for _ in range(ROUNDS_MAX):
-        pids = pids_in(namespaces)
+        pids = [pid for pid in pids_in(namespaces) if which(pid)]
         if not pids:
             return ended
         ended += sum(_end(pid, namespaces) for pid in pids)

@@ -10,6 +10,8 @@ from typing import Any, Self
 from tests.controller.helpers import service
 from wangell_controller.backends import BackendEvent, ReplicaStarted
 from wangell_controller.backends.local import LocalBackend, LocalSettings, plan
+from wangell_controller.backends.local.adopt import await_birth
+from wangell_controller.backends.local.prepared import PREPARED_MARK
 from wangell_controller.model import WangellService
 
 PYTHON = "/usr/bin/python3"
@@ -91,9 +93,10 @@ class Stage:
 
     def start(self, activation: int = 1) -> int:
         """Start the service; return the new server's process id."""
-        before = children()
+        before = servers()
         self.backend.start(self.KEY, activation)
-        [pid] = children() - before
+        await_birth(last_started(self.run_dir, self.KEY))
+        [pid] = servers() - before
         return pid
 
     def kinds(self) -> list[str]:
@@ -105,6 +108,31 @@ def children() -> set[int]:
     """Process ids of this process's children."""
     text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
     return {int(pid) for pid in text.split()}
+
+
+def servers() -> set[int]:
+    """Those of them that do not wait to become one; zombies are among them."""
+    return children() - prepared()
+
+
+def prepared() -> set[int]:
+    """Those of them that wait to become a server."""
+    return {pid for pid in children() if is_prepared(pid)}
+
+
+def is_prepared(pid: int) -> bool:
+    """Whether a process waits to become a server."""
+    try:
+        while not (variables := environment(pid)) and runs(pid):
+            pass  # It is there a moment after the exec; a zombie has none.
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return PREPARED_MARK in variables
+
+
+def last_started(run_dir: Path, key: str) -> int:
+    """The process id in the service's note."""
+    return int((run_dir / "servers" / key).read_text().split()[1])
 
 
 def descriptors(pid: int) -> dict[str, str]:

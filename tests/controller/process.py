@@ -17,8 +17,9 @@ from typing import Any, Self, TypeVar
 import yaml
 
 from tests.controller.helpers import manifest
-from tests.controller.local import LISTENER
+from tests.controller.local import LISTENER, until
 from wangell_controller.keys import generate_keys
+from wangell_lab.reaper import is_server
 from wangell_proto import ClientConfig, Event, Lane, MessageReceived, RecordChanged, aio
 from wangell_proto.vocabulary import (
     Activity,
@@ -205,7 +206,16 @@ class Home:
         return text in self.log.read_text()
 
     def server_pids(self) -> list[int]:
-        """The processes in the service's namespace."""
+        """The servers in the service's namespace."""
+        return [pid for pid in self.pids() if is_server(pid)]
+
+    async def server(self) -> int:
+        """Wait for one: it has been released, and execs. Return its process id."""
+        await until(lambda: bool(self.server_pids()))
+        return self.server_pids()[0]
+
+    def pids(self) -> list[int]:
+        """All that is in the service's namespace: also what waits to become its server."""
         listed = subprocess.run(
             ["ip", "netns", "pids", self.netns.name], capture_output=True, text=True, check=True
         )
@@ -223,7 +233,7 @@ class Home:
         """End what still runs, whatever happened."""
         if self._popen is not None and self._popen.poll() is None:
             self.kill()
-        for pid in self.server_pids():
+        for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
 
 

@@ -40,7 +40,7 @@ def test_a_cold_start_and_the_way_back_to_zero(netns: Path, tmp_path: Path) -> N
             assert 0 < started.spawned_ns - started.received_ns < 100_000_000
             assert started.clock == BOOT_ID
             assert (await daemon.record(Phase.WAKING)).activation == 1
-            [pid] = at.server_pids()
+            pid = await at.server()
             await until(lambda: is_listening(pid, 8080))
             daemon.listening(netns, 1)
             await daemon.record(Phase.WARM)
@@ -94,7 +94,8 @@ def test_fifty_wakes_at_once_are_one_server(netns: Path, tmp_path: Path) -> None
             answers = {await one.started(1), await two.started(1)}
             assert len(answers) == 1
             await one.record(Phase.WAKING)
-            assert len(at.server_pids()) == 1
+            pid = await at.server()
+            assert at.server_pids() == [pid]
             assert {each.activation for each in one.reports + two.reports} == {1}  # type: ignore[union-attr]
 
     with home(tmp_path, netns) as at:
@@ -112,7 +113,7 @@ def test_killed_between_syn_and_listen_the_wake_completes(netns: Path, tmp_path:
             await daemon.record(Phase.COLD)
             daemon.wake(0)
             await daemon.started(1)
-            [pid] = at.server_pids()[:1]
+            pid = await at.server()
             at.kill()
             assert is_running(pid)
             seen = len(daemon.records)
@@ -142,7 +143,7 @@ def test_killed_while_warm_it_stays_warm(netns: Path, tmp_path: Path) -> None:
             await daemon.record(Phase.COLD)
             daemon.wake(0)
             await daemon.started(1)
-            [pid] = at.server_pids()
+            pid = await at.server()
             await until(lambda: is_listening(pid, 8080))
             daemon.listening(netns, 1)
             await daemon.record(Phase.WARM)
@@ -167,6 +168,7 @@ def test_killed_and_started_while_nothing_runs_counts_go_on(netns: Path, tmp_pat
             daemon.wake(0)
             await daemon.started(1)
             await daemon.record(Phase.WAKING)
+            await at.server()
             for pid in at.server_pids():
                 os.kill(pid, signal.SIGKILL)
             assert (await daemon.record(Phase.COLD)).activation == 1
@@ -401,7 +403,7 @@ def test_the_wake_path_costs_the_wake_less_than_its_budget(netns: Path, tmp_path
                 daemon.wake(activation)
                 started = await daemon.started(activation + 1)
                 spent_us.append((started.spawned_ns - started.received_ns) / 1e3)
-                [pid] = at.server_pids()
+                pid = await at.server()
                 daemon.listening(netns, activation + 1)
                 await daemon.record(Phase.WARM)
                 os.kill(pid, signal.SIGKILL)

@@ -16,8 +16,8 @@ from tests.controller.local import (
     LISTENER,
     SLEEPER,
     Stage,
-    children,
     script,
+    servers,
     settings,
     until,
 )
@@ -75,7 +75,7 @@ def test_the_server_outlives_its_controller_and_is_found(netns: Path, tmp_path: 
                 assert (found.activation, found.is_listening) == (3, False)
                 assert stage.kinds() == ["ServicePlaced", "ReplicaFound"]
                 stage.backend.start(Stage.KEY, 4)
-                assert children() == set(), "it runs: no second one"
+                assert servers() == set(), "it runs: no second one"
                 told = await stage.heard(ReplicaStarted)
                 assert isinstance(told, ReplicaStarted)
                 assert told.spawned_ns == found.spawned_ns

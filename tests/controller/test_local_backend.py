@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tests.controller.local import (
     Stage,
-    children,
     descriptors,
     environment,
     ignores,
     runs,
     script,
+    servers,
     settings,
     started,
     until,
@@ -49,7 +49,7 @@ def test_declaring_tells_where_the_service_is(netns: Path, tmp_path: Path) -> No
             )
             assert stage.told == [(Stage.KEY, expected)]
             assert stage.backend.nodes == {"node1"}
-            assert children() == set(), "nothing runs that nobody asked for"
+            assert servers() == set(), "nothing runs that nobody asked for"
 
     asyncio.run(story())
 
@@ -62,7 +62,7 @@ def test_start_has_spawned_and_told_before_it_returns(netns: Path, tmp_path: Pat
             told = started(stage.told[-1][1])
             assert told.activation == 7
             assert before_ns < told.spawned_ns < time.monotonic_ns()
-            assert children() == {pid}
+            assert servers() == {pid}
 
     asyncio.run(story())
 
@@ -114,7 +114,7 @@ def test_a_second_start_starts_no_second_server(netns: Path, tmp_path: Path) -> 
         async with Stage(settings(netns), tmp_path) as stage:
             pid = stage.start(activation=1)
             stage.backend.start(Stage.KEY, 2)
-            assert children() == {pid}
+            assert servers() == {pid}
             first, second = (event for _, event in stage.told if isinstance(event, ReplicaStarted))
             assert (second.activation, second.spawned_ns) == (2, first.spawned_ns)
 
@@ -127,7 +127,7 @@ def test_an_end_is_told_with_its_reason(netns: Path, tmp_path: Path) -> None:
             stage.backend.start(Stage.KEY, 3)
             ended = await stage.heard(ReplicaEnded)
             assert ended == ReplicaEnded(activation=3, reason=reason)
-            assert children() == set(), "no zombie is left"
+            assert servers() == set(), "no zombie is left"
 
     asyncio.run(story("exit 0", "exited with 0"))
     asyncio.run(story("exit 7", "exited with 7"))
@@ -189,14 +189,14 @@ def test_a_start_while_the_old_one_stops_follows_its_end(netns: Path, tmp_path: 
             await until(ready.exists)
             stage.backend.stop(Stage.KEY)
             stage.backend.start(Stage.KEY, 2)
-            assert children() == {old}, "never two at once"
+            assert servers() == {old}, "never two at once"
             told = started(await stage.heard(ReplicaStarted, count=2))
             assert told.activation == 2
-            assert old not in children()
+            assert old not in servers()
             ended = await stage.heard(ReplicaEnded)
             assert ended == ReplicaEnded(activation=1, reason="killed by SIGKILL")
             stage.stop_grace_s = 0
-            for pid in children():
+            for pid in servers():
                 os.kill(pid, signal.SIGKILL)
 
     asyncio.run(story())
@@ -210,7 +210,7 @@ def test_a_stop_takes_back_a_start_that_waited(netns: Path, tmp_path: Path) -> N
             stage.backend.start(Stage.KEY, 2)
             stage.backend.stop(Stage.KEY)
             await stage.heard(ReplicaEnded)
-            assert children() == set()
+            assert servers() == set()
             assert stage.kinds().count("ReplicaStarted") == 1
 
     asyncio.run(story())
@@ -253,7 +253,7 @@ def test_a_namespace_that_was_replaced_is_noticed(
             failed = await stage.heard(ReplicaFailed)
             assert isinstance(failed, ReplicaFailed)
             assert "was deleted or replaced (SIGHUP reads it anew)" in failed.reason
-            assert children() == set()
+            assert servers() == set()
 
     asyncio.run(story())
 
@@ -264,7 +264,7 @@ def test_forgetting_stops_and_declaring_again_starts_anew(netns: Path, tmp_path:
             stage.start()
             stage.backend.forget(Stage.KEY)
             await stage.heard(ReplicaEnded)
-            assert children() == set()
+            assert servers() == set()
 
     asyncio.run(story())
 
@@ -275,8 +275,8 @@ def test_closing_ends_every_server_and_leaves_no_descriptor(netns: Path, tmp_pat
         async with Stage(local, tmp_path) as stage:
             for key in local.services:
                 stage.backend.start(key, 1)
-            assert len(children()) == 3
-        assert children() == set()
+            await until(lambda: len(servers()) == 3)
+        assert servers() == set()
         assert stage.kinds().count("ReplicaEnded") == 3
 
     async def counted() -> tuple[int, int]:

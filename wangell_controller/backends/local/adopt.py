@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from wangell_controller.backends.local.prepared import PREPARED_MARK
 from wangell_controller.backends.local.replica import Replica
 
 __all__ = ["Found", "await_birth", "find_replica", "find_replicas", "is_listening"]
@@ -66,25 +67,27 @@ def find_replica(pid: int, run_dir: Path) -> Found | None:
 
 
 def await_birth(pid: int) -> None:
-    """Wait until the process, spawned a moment ago, has its marks, or has ended.
+    """Wait until the process, spawned or released a moment ago, has its marks, or has ended.
 
     posix_spawn() returns when the exec has let go of its parent's memory, and the environment is
-    set up after that (seen: two controllers woken at once, and the second saw nobody). An exec
-    reads its program from the disk at the worst, so the wait is bounded by that.
+    set up after that (seen: two controllers woken at once, and the second saw nobody). One that was
+    released still has to exec; one whose controller was killed just before that ends. An exec reads
+    its program from the disk at the worst, so the wait is bounded by that.
     """
     deadline_s = time.monotonic() + BIRTH_S_MAX
     with suppress(OSError):
         pidfd = os.pidfd_open(pid)
         try:
-            while _is_bare(pid) and time.monotonic() < deadline_s:
+            while _is_unborn(pid) and time.monotonic() < deadline_s:
                 if select.select([pidfd], [], [], BIRTH_LOOK_S)[0]:
                     return
         finally:
             os.close(pidfd)
 
 
-def _is_bare(pid: int) -> bool:
-    return not (_PROC / str(pid) / "environ").read_bytes()
+def _is_unborn(pid: int) -> bool:
+    environ = (_PROC / str(pid) / "environ").read_bytes()
+    return not environ or f"{PREPARED_MARK}=".encode() in environ
 
 
 def _marks(pid: int, run_dir: Path) -> dict[str, str] | None:

@@ -75,6 +75,7 @@ class LocalBackend:
     def replan(self, launches: Mapping[str, Launch], *, stop_grace_s: float) -> None:
         """Take new launches in place of the old; declare() or forget() each service then."""
         for launch in self._launches.values():
+            self._starter.discard(launch.key)
             launch.close()
         self._launches = dict(launches)
         self._stop_grace_s = stop_grace_s
@@ -87,6 +88,7 @@ class LocalBackend:
         for found in [orphan for orphan in self._orphans if orphan.service == key]:
             self._orphans.remove(found)
             self._adopt(found)
+        self._prepare(key)
 
     def end_orphans(self) -> None:
         """Stop what an earlier controller left of services that are declared no more."""
@@ -99,6 +101,7 @@ class LocalBackend:
         """Stop the service's replica, which ends on its own time."""
         self.stop(key)
         self._slots[key].is_forgotten = True
+        self._starter.discard(key)
         self._drop_if_done(key)
 
     def start(self, key: str, activation: int) -> None:
@@ -134,7 +137,7 @@ class LocalBackend:
     async def aclose(self) -> None:
         """Stop everything, wait for the ends, close all descriptors."""
         for key in list(self._slots):
-            self.stop(key)
+            self.forget(key)
         while any(slot.replica for slot in self._slots.values()):
             self._ended.clear()
             await self._ended.wait()
@@ -149,6 +152,7 @@ class LocalBackend:
                 self._loop.remove_reader(slot.replica.pidfd)
                 os.close(slot.replica.pidfd)
                 slot.replica = None
+        self._slots.clear()
         self._close()
 
     def hurry(self) -> None:
@@ -196,6 +200,14 @@ class LocalBackend:
         self._drop_if_done(key)
         self._ended.set()
         self._tell(key, ReplicaEnded(activation=replica.activation, reason=reason))
+        # The record of the end leaves first, in this turn of the loop.
+        self._loop.call_soon(self._prepare, key)
+
+    def _prepare(self, key: str) -> None:
+        """Make the next start ready while nobody waits for it."""
+        slot = self._slots.get(key)
+        if slot is not None and slot.replica is None and not slot.is_forgotten:
+            self._starter.prepare(self._launches[key])
 
     def _drop_if_done(self, key: str) -> None:
         slot = self._slots[key]

@@ -7,6 +7,7 @@ same however large the controller is. *Measured* in a process of 60 MB: setns 4 
 
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from time import monotonic_ns
 from wangell_controller.backends.local.launch import Launch
 from wangell_controller.backends.local.namespaces import Namespace, entered
 
-__all__ = ["Marks", "Replica", "spawn"]
+__all__ = ["Marks", "Replica", "open_pidfd", "spawn", "spawn_in_place"]
 
 # Python ignores these two, and what is ignored stays so through an exec; a server expects neither.
 _RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
+# What a shell ends with where it cannot start a program: the one that was to become our server.
+_SHELL_SAYS = {126: " (cannot be executed)", 127: " (not found, or its interpreter is not)"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ class Replica:
         end = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
         assert end is not None
         if end.si_code == os.CLD_EXITED:
-            return f"exited with {end.si_status}"
+            return f"exited with {end.si_status}{_SHELL_SAYS.get(end.si_status, '')}"
         return f"killed by {signal.Signals(end.si_status).name}"
 
 
@@ -84,30 +87,45 @@ def spawn(
     launch: Launch, *, activation: int, run_dir: Path, home: Namespace, nothing: int
 ) -> Replica:
     """Start the server. `nothing` is an open /dev/null. Raises OSError."""
-    output = launch.output
     marks = Marks(
         run_dir=run_dir, service=launch.key, activation=activation, spawned_ns=monotonic_ns()
     )
-    descriptors = [(os.POSIX_SPAWN_DUP2, nothing, 0)]
+    pid = spawn_in_place(
+        launch, command=launch.command, marks=marks.environment(), stdin=nothing, home=home
+    )
+    spawned_ns = monotonic_ns()
+    return Replica(pid=pid, pidfd=open_pidfd(pid), activation=activation, spawned_ns=spawned_ns)
+
+
+def spawn_in_place(
+    launch: Launch,
+    *,
+    command: tuple[str, ...],
+    marks: Mapping[str, str],
+    stdin: int,
+    home: Namespace,
+) -> int:
+    """Start a process where the service's server belongs; return its id. Raises OSError."""
+    output = launch.output
+    descriptors = [(os.POSIX_SPAWN_DUP2, stdin, 0)]
     if output is not None:
         descriptors += [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     with entered(launch.namespace, home=home):
-        pid = os.posix_spawn(
-            launch.command[0],
-            launch.command,
-            {**launch.environment, **marks.environment()},
+        return os.posix_spawn(
+            command[0],
+            command,
+            {**launch.environment, **marks},
             file_actions=descriptors,
             setsid=True,  # Its own group; a terminal's Ctrl-C is the controller's affair.
             setsigdef=_RESET_SIGNALS,
         )
-    spawned_ns = monotonic_ns()
-    return Replica(pid=pid, pidfd=_pidfd(pid), activation=activation, spawned_ns=spawned_ns)
 
 
-def _pidfd(pid: int) -> int:
+def open_pidfd(pid: int) -> int:
+    """Open a child that was just made. Raises OSError."""
     try:
         return os.pidfd_open(pid)
-    except OSError:  # Out of descriptors: a server that nobody watches must not live.
+    except OSError:  # Out of descriptors: a process that nobody watches must not live.
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
