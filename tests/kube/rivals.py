@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from tests.controller.helpers import RecordingLink
 from tests.kube.fake_cluster import FakeCluster
 from tests.kube.house import ADDRESS, KEY
+from wangell_controller.kube.events import Events
 from wangell_controller.kube.inventory import Bystander, Inventory
 from wangell_controller.kube.stand_in import StandIn
 from wangell_proto.vocabulary import Wake
@@ -23,9 +24,13 @@ class StandingBy:
     async def begin(self) -> "StandingBy":
         """Know all that there is."""
         self.inventory = Inventory(self.cluster, Bystander())
-        self.stand_in = StandIn(self.cluster, self.inventory, self.link, boot_id="other boot")
+        events = Events(self.cluster, self.inventory.declaration, instance="controller-2")
+        self.stand_in = StandIn(
+            self.cluster, self.inventory, self.link, boot_id="other boot", journal=events
+        )
         self.inventory.hand_to(self.stand_in)
-        self._following = asyncio.get_running_loop().create_task(self.inventory.follow())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(each) for each in (self.inventory.follow(), events.send())]
         await self.inventory.whole()
         return self
 
@@ -36,5 +41,6 @@ class StandingBy:
 
     async def end(self) -> None:
         await self.stand_in.aclose()
-        self._following.cancel()
-        await asyncio.gather(self._following, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from wangell_controller.controller import ACTIVATION_MAX
 from wangell_controller.kube.errors import RefusedError, UnavailableError
 from wangell_controller.kube.observed import raised_of
 from wangell_controller.kube.resources import DEPLOYMENTS, RAISED, WANGELL_SERVICES
-from wangell_proto.vocabulary import Activity, Armed, Listening, Phase, Started
+from wangell_proto.vocabulary import Activity, Armed, ColdStart, Listening, Phase, Started
 
 DEPLOYMENT = DEPLOYMENTS.path("default", NAME)
 RAISE = f"PATCH {DEPLOYMENT}"
@@ -223,6 +223,18 @@ async def test_all_else_that_it_hears_changes_nothing(house: KubeHouse) -> None:
     await settle(5)
     assert house.cluster.did() == []
     assert other.link.sent == []
+    await other.end()
+
+
+@story
+async def test_a_cold_start_that_only_it_heard_of_is_an_event(house: KubeHouse) -> None:
+    await house.cold()
+    other = await StandingBy(house.cluster).begin()
+    for key in (KEY, "default/unknown"):
+        report = ColdStart(service=key, activation=1, outcome="answered", total_s=0.8, clients=1)
+        other.stand_in.hear("node1", report, received_ns=0)
+    await settle(1)
+    assert house.told == ["woke in 800 ms"]
     await other.end()
 
 

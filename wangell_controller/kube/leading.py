@@ -1,6 +1,6 @@
 """What a controller on Kubernetes is once it leads: controller, backend and operator, put together.
 
-All that it writes goes through `OnlyLeading`, but for what raises a service, which anybody may.
+What it writes goes through `OnlyLeading`, but for what raises a service, and Events: anybody may.
 """
 
 import logging
@@ -76,7 +76,7 @@ class Leading:
         inventory: Inventory,
         link: ProtocolLink,
         metrics: Metrics,
-        identity: str,
+        events: Events,
         keeps_announced: bool,
         leads: Callable[[], bool],
     ) -> None:
@@ -86,13 +86,12 @@ class Leading:
         self._metrics = metrics
         fenced = OnlyLeading(api, leads)
         self.operator = operator = Operator(fenced, keeps_announced=keeps_announced)
-        self.events = Events(fenced, inventory.declaration, instance=identity)
         self.controller = Controller(
             link=link,
             metrics=metrics,
             boot_id=BOOT_ID.read_text().strip(),
             activations=operator.activations,
-            journal=self.events,
+            journal=events,
             on_change=operator.changed,
         )
         self.backend = KubeBackend(
@@ -108,7 +107,7 @@ class Leading:
             inventory=inventory,
             controller=self.controller,
             backend=self.backend,
-            events=self.events,
+            events=events,
         )
 
     def begin(self, epoch: int) -> None:

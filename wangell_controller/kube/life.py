@@ -17,6 +17,7 @@ from wangell_controller.kube.api import Api, NoClusterError, Selection
 from wangell_controller.kube.backoff import Backoff
 from wangell_controller.kube.candidate import Candidate
 from wangell_controller.kube.errors import KubeError
+from wangell_controller.kube.events import Events
 from wangell_controller.kube.health import Health
 from wangell_controller.kube.inventory import Bystander, Inventory
 from wangell_controller.kube.leading import BOOT_ID, Leading
@@ -68,7 +69,11 @@ class Life:
             self._lease_api, namespace=settings.namespace, identity=settings.identity
         )
         boot_id = BOOT_ID.read_text().strip()
-        self._stand_in = StandIn(self._wakes, self._inventory, self._link, boot_id=boot_id)
+        # Not fenced as a leader's writes are: an Event tells what was seen, whoever saw it.
+        self._events = Events(api, self._inventory.declaration, instance=settings.identity)
+        self._stand_in = StandIn(
+            self._wakes, self._inventory, self._link, boot_id=boot_id, journal=self._events
+        )
         self._link.user = self._stand_in
         self._inventory.hand_to(self._stand_in)
         self._leading: Leading | None = None
@@ -133,6 +138,7 @@ class Life:
         log.info("daemons are linked at %s:%d", *self._link.address)
         if self._settings.keys is None:
             self._take_on(self._follow_keys(keys.psks))
+        self._take_on(self._events.send())
         self._take_on(self._inventory.follow())
         await self._inventory.whole()
         keep_quick()
@@ -152,12 +158,11 @@ class Life:
             inventory=self._inventory,
             link=self._link,
             metrics=self.metrics,
-            identity=self._settings.identity,
+            events=self._events,
             keeps_announced=self._settings.keeps_announced,
             leads=lambda: self._candidate.leads,
         )
         self._leading = leading
-        self._take_on(leading.events.send())
         leading.begin(epoch)
         self._let_go_if_ending()
 

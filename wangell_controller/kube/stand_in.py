@@ -17,13 +17,14 @@ from typing import Any, Protocol
 
 from wangell_controller.apply import Link
 from wangell_controller.controller import ACTIVATION_MAX
+from wangell_controller.journal import Journal
 from wangell_controller.kube.backoff import Backoff
 from wangell_controller.kube.errors import KubeError
 from wangell_controller.kube.inventory import Bystander, Inventory, Object
 from wangell_controller.kube.observed import raised_of, replicas_of
 from wangell_controller.kube.resources import DEPLOYMENTS, RAISED, split_key
 from wangell_controller.kube.whereabouts import Whereabouts
-from wangell_proto.vocabulary import Listening, Report, Started, Wake
+from wangell_proto.vocabulary import ColdStart, Listening, Report, Started, Wake
 
 __all__ = ["RaiseApi", "StandIn"]
 
@@ -48,12 +49,21 @@ class StandIn(Bystander):
     What it is raising then, it raises to the end.
     """
 
-    def __init__(self, api: RaiseApi, inventory: Inventory, link: Link, *, boot_id: str) -> None:
+    def __init__(
+        self,
+        api: RaiseApi,
+        inventory: Inventory,
+        link: Link,
+        *,
+        boot_id: str,
+        journal: Journal,
+    ) -> None:
         """`api` is kept warm for wakes alone."""
         self._api = api
         self._inventory = inventory
         self._link = link
         self._boot_id = boot_id
+        self._journal = journal
         self._whereabouts = Whereabouts(inventory, link)
         self._loop = asyncio.get_running_loop()
         self._raising: dict[tuple[str, int], asyncio.Task[int | None]] = {}
@@ -76,6 +86,8 @@ class StandIn(Bystander):
         """A daemon reports. `received_ns` is CLOCK_MONOTONIC."""
         if isinstance(report, Listening):
             self._whereabouts.heard(peer, report)
+        elif isinstance(report, ColdStart):  # Said once, to whoever has the daemon's ear.
+            self._journal.woke(report.service, report)
         elif isinstance(report, Wake) and 0 <= report.activation <= ACTIVATION_MAX:
             self._hear_wake(peer, report, received_ns=received_ns)
 
