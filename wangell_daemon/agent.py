@@ -22,6 +22,7 @@ from wangell_daemon.effects import (
     GiveUp,
     HandOver,
     Inject,
+    Mode,
     Probe,
     Refuse,
     ReportListening,
@@ -31,11 +32,13 @@ from wangell_daemon.effects import (
     Unwatch,
     Watch,
 )
-from wangell_daemon.kernel_events import parse_answered, parse_held, parse_listened
+from wangell_daemon.held import HeldSyn
+from wangell_daemon.kernel_events import own_syn, parse_answered, parse_held, parse_listened
 from wangell_daemon.link import Link
 from wangell_daemon.listeners import Listeners
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Listens, Node, RecordRefusedError
+from wangell_daemon.own_callers import OwnCallers
 from wangell_daemon.packets import BadFrameError, with_checksums
 from wangell_daemon.readiness.probe import Prober
 from wangell_daemon.readiness.workload import WorkloadRule
@@ -78,6 +81,7 @@ class Agent:
         node: Node,
         datapath: Datapath,
         handover: Handover,
+        own_callers: OwnCallers,
         refuser: Refuser,
         metrics: Metrics,
         cold_starts: ColdStartLog,
@@ -88,6 +92,8 @@ class Agent:
         self._node = node
         self._datapath = datapath
         self._handover = handover
+        self._own_callers = own_callers
+        own_callers.on_answer = self._own_answered
         self._refuser = refuser
         self.metrics = metrics
         self._cold_starts = cold_starts
@@ -104,7 +110,7 @@ class Agent:
         self.on_synced: Callable[[], None] = lambda: None
         self._actions: dict[type, Callable[..., None]] = {
             SetMode: self._set_mode,
-            ForgetFrontends: lambda effect: datapath.forget(effect.frontends),
+            ForgetFrontends: self._forget,
             HandOver: self._hand_over,
             EndHandOver: self._end_hand_over,
             Watch: lambda effect: datapath.watch(effect.flow),
@@ -133,9 +139,20 @@ class Agent:
 
     def held(self, event: bytes) -> None:
         """XDP held a SYN."""
+        self._hold(lambda: parse_held(event), now_ns=time.monotonic_ns())
+
+    def own_held(self, frame: bytes) -> None:
+        """A SYN of this node's own was held at output."""
         now_ns = time.monotonic_ns()
+        self._hold(lambda: own_syn(frame, seen_ns=now_ns), now_ns=now_ns)
+
+    def own_lost(self) -> None:
+        """Some were not read in time: their callers send them again."""
+        self.metrics.gave_up("queue_full", 1)
+
+    def _hold(self, parse: Callable[[], HeldSyn], *, now_ns: int) -> None:
         try:
-            held = parse_held(event)
+            held = parse()
         except BadFrameError:
             self.metrics.gave_up("bad_frame", 1)
             return
@@ -155,6 +172,10 @@ class Agent:
                 answer.flow, seen_ns=answer.seen_ns, is_reset=answer.is_reset, now_ns=now_ns
             )
         )
+
+    def _own_answered(self, flow: bytes, *, is_reset: bool) -> None:
+        now_ns = time.monotonic_ns()
+        self._carry_out(self._node.answered(flow, seen_ns=now_ns, is_reset=is_reset, now_ns=now_ns))
 
     def listened(self, event: bytes) -> None:
         """A process of this machine began to listen."""
@@ -199,6 +220,8 @@ class Agent:
         """The table is whole, and these are its records."""
         for gone in [each.name for each in self._node if each.name not in names]:
             self.record_changed(gone, None)
+        if not self._is_synced:
+            self._own_callers.restore()
         self._is_synced = True
         self._carry_out(self._node.table_synced(now_ns=time.monotonic_ns()))
         self.on_synced()
@@ -237,6 +260,7 @@ class Agent:
         """Each second: XDP may go on holding, and the controller hears how busy services are."""
         self._loop.call_later(BEAT_INTERVAL_S, self.beat)
         self._datapath.beat()
+        self._own_callers.beat()
         self.link.tell_if_alone(self._loop.time())
         self._beats += 1
         if self._beats % RENEW_EVERY_BEATS == 0:
@@ -283,6 +307,11 @@ class Agent:
 
     def _set_mode(self, effect: SetMode) -> None:
         self._datapath.set_service(effect.frontends, slot=effect.slot, mode=effect.mode)
+        self._own_callers.follow(effect.frontends, is_held=effect.mode is Mode.HOLD)
+
+    def _forget(self, effect: ForgetFrontends) -> None:
+        self._datapath.forget(effect.frontends)
+        self._own_callers.follow(effect.frontends, is_held=False)
 
     def _hand_over(self, effect: HandOver) -> None:
         self._handover.replace(
@@ -298,11 +327,18 @@ class Agent:
         frame = held.ready_frame or with_checksums(held.syn.frame)
         # The call returns when the stack is done with the frame, often with the client's ACK too.
         self._node.injected(held, now_ns=time.monotonic_ns())
-        self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
+        if not held.is_own:
+            self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
+        elif not self._own_callers.let_in(held, frame):
+            return
         self.metrics.replayed(effect.service)
 
     def _refuse(self, effect: Refuse) -> None:
-        self._refuser.refuse(effect.held.syn.frame, ifindex=effect.held.ifindex)
+        held = effect.held
+        if held.is_own:
+            self._own_callers.refuse(held)
+        else:
+            self._refuser.refuse(held.syn.frame, ifindex=held.ifindex)
         self.metrics.refused(effect.service)
 
     def _report_wake(self, effect: ReportWake) -> None:
@@ -323,6 +359,7 @@ class Agent:
         self.link.report(report, lane=Lane.WAKE, replaces=f"listening {effect.service}")
 
     def _count_connections(self, effect: CountConnections) -> None:
+        self._own_callers.apply()  # "New SYNs are held" is what it says.
         live = self._connections(effect.workloads, effect.port)
         report = Armed(
             service=effect.service,

@@ -31,6 +31,7 @@ class HeldSyn:
     seen_ns: int
     "XDP saw the newest"
     ifindex: int
+    "Where it came in; 0: this node's own, at output"
     rx_queue: int
     ready_frame: bytes | None = None
     "The frame with its checksums whole, once somebody had the time to make it"
@@ -39,6 +40,11 @@ class HeldSyn:
     "The kernel tells of its client's first packet"
     due_ns: int = 0
     "When something happens to it next; only once injected"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the node itself or a hostNetwork pod calls."""
+        return self.ifindex == 0
 
     @property
     def is_spent(self) -> bool:

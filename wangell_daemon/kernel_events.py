@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from wangell_daemon.held import HeldSyn
 from wangell_daemon.packets import FLOW_BYTES, V4_MAPPED, parse_syn
 
-__all__ = ["Answered", "Listened", "parse_answered", "parse_held", "parse_listened"]
+__all__ = ["Answered", "Listened", "own_syn", "parse_answered", "parse_held", "parse_listened"]
 
 _HELD = struct.Struct("=QIII")  # struct held_syn, without its frame
 _ANSWERED = struct.Struct(f"=Q{FLOW_BYTES}sI")  # struct answered
@@ -44,6 +44,19 @@ def parse_held(event: bytes) -> HeldSyn:
         seen_ns=seen_ns,
         ifindex=ifindex,
         rx_queue=rx_queue,
+    )
+
+
+def own_syn(frame: bytes, *, seen_ns: int) -> HeldSyn:
+    """Read a SYN of this node's own. Raises BadFrameError."""
+    return HeldSyn(
+        syn=parse_syn(frame),
+        first_seen_ns=seen_ns,
+        seen_ns=seen_ns,
+        ifindex=0,
+        rx_queue=0,
+        # No program sees its caller's packets; its socket is asked instead.
+        is_watched=True,
     )
 
 

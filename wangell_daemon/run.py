@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -17,6 +18,7 @@ from wangell_daemon.controllers import Controllers
 from wangell_daemon.datapath import (
     Datapath,
     Handover,
+    OwnCalls,
     PodInterfaces,
     XdpMode,
     detach,
@@ -27,6 +29,7 @@ from wangell_daemon.keys import read_key, read_psks
 from wangell_daemon.lock import only_daemon_of, serves_another
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
+from wangell_daemon.own_callers import OwnCallers
 from wangell_daemon.readiness.probe import Prober
 from wangell_daemon.readiness.workload import ByCgroup, ByNamespace, WorkloadRule
 from wangell_daemon.refusal import Refuser
@@ -84,10 +87,11 @@ async def _serve(settings: Settings, datapath: Datapath) -> bool:
 
 def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack) -> Agent:
     refuser, cold_starts = Refuser(), ColdStartLog(settings.cold_start_log)
-    handover = Handover()
+    handover, own_calls = Handover(), _own_calls()
     leaving.callback(handover.close)
     leaving.callback(refuser.close)
     leaving.callback(cold_starts.close)
+    metrics = Metrics()
     node = Node(
         settings.node_name,
         probes=settings.readiness is not Readiness.LISTEN,
@@ -98,16 +102,31 @@ def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack
         node=node,
         datapath=datapath,
         handover=handover,
+        own_callers=OwnCallers(own_calls, on_failure=lambda: metrics.failed("own_calls")),
         refuser=refuser,
-        metrics=Metrics(),
+        metrics=metrics,
         cold_starts=cold_starts,
         workload_rule=_workload_rule(settings),
         clock=BOOT_ID.read_text().strip(),
         watches_listen=settings.readiness is not Readiness.PROBE,
     )
+    if own_calls is not None:
+        own_calls.on_syn, own_calls.on_lost = agent.own_held, agent.own_lost
+        asyncio.get_running_loop().add_reader(own_calls.log, own_calls.log.consume)
+        leaving.callback(own_calls.close)
     agent.prober = Prober(interval_s=settings.probe_interval_s, on_answer=agent.probe_answered)
     leaving.callback(agent.prober.close)
     return agent
+
+
+def _own_calls() -> OwnCalls | None:
+    try:
+        return OwnCalls()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        log.info("calls of the node itself are another daemon's, of another interface")
+        return None
 
 
 def _serve_metrics(

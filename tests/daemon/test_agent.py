@@ -16,11 +16,12 @@ from tests.daemon.story import HERE, OURS, VIP, X, flow_of, key, record
 from wangell_daemon import agent as agent_module
 from wangell_daemon.agent import ACTIVITY_SERVICES_MAX, RENEW_EVERY_BEATS, Agent
 from wangell_daemon.cold_start_log import ColdStartLog
-from wangell_daemon.datapath import Datapath, Handover
+from wangell_daemon.datapath import Datapath, Handover, OwnCalls
 from wangell_daemon.effects import Mode
 from wangell_daemon.link import Link
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
+from wangell_daemon.own_callers import OwnCallers
 from wangell_daemon.packets import with_checksums
 from wangell_daemon.readiness.probe import Prober
 from wangell_daemon.refusal import Refuser
@@ -138,7 +139,9 @@ class Rule:
 class House:
     """An agent among parts that write everything down."""
 
-    def __init__(self, tmp_path: Path, *, watches_listen: bool = True) -> None:
+    def __init__(
+        self, tmp_path: Path, *, watches_listen: bool = True, own_calls: OwnCalls | None = None
+    ) -> None:
         self.kernel = Kernel()
         self.controller = Controller(self.kernel.journal)
         self.metrics = Metrics()
@@ -148,6 +151,7 @@ class House:
             node=self.node,
             datapath=cast("Datapath", self.kernel),
             handover=cast("Handover", self.kernel),
+            own_callers=OwnCallers(own_calls, on_failure=lambda: self.metrics.failed("own_calls")),
             refuser=cast("Refuser", self.kernel),
             metrics=self.metrics,
             cold_starts=ColdStartLog(self.log),
@@ -184,6 +188,7 @@ class House:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.agent._cold_starts.close()
+        self.agent._listeners.forget(OURS.workload, 8080)
         if self.agent._timer is not None:
             self.agent._timer.cancel()
 
@@ -478,6 +483,9 @@ def test_draining_answers_armed_with_the_connections_counted(play: Play) -> None
 
         def heard(self, workload: str, port: int, pid: int) -> None:
             raise AssertionError("nobody listened")
+
+        def forget(self, workload: str, port: int) -> None:
+            """The end."""
 
     def story(house: House) -> None:
         house.agent._listeners = cast("Any", Listeners())

@@ -17,6 +17,7 @@ spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: 0
+  hostNetwork: {is_on_host}
   containers:
     - name: caller
       image: registry.loutres.me/helloworld-go:latest
@@ -40,12 +41,13 @@ class PodNetwork(Namespaces):
 
 
 class PodCaller(OutsideClient):
-    """A pod on a node, from `with` on: curl, connections and captures as from outside."""
+    """A pod on a node, or in its very network: curl, connections and captures as from outside."""
 
-    def __init__(self, cluster: Cluster, node: str) -> None:
+    def __init__(self, cluster: Cluster, node: str, *, is_on_host: bool = False) -> None:
         self._cluster = cluster
-        self._pod = f"caller-on-{node}"
-        self._manifest = MANIFEST.format(name=self._pod, node=node)
+        self._pod = f"caller-of-{node}" if is_on_host else f"caller-on-{node}"
+        host = str(is_on_host).lower()
+        self._manifest = MANIFEST.format(name=self._pod, node=node, is_on_host=host)
         cluster.apply(self._manifest)
         cluster.wait_for(f"pod/{self._pod}", "condition=Ready")
         network = PodNetwork(self._find_pid(node), like=cluster.client.namespaces)

@@ -8,16 +8,19 @@ from wangell_daemon.datapath.datapath import Datapath
 from wangell_daemon.datapath.errors import DatapathError, ForeignProgramError
 from wangell_daemon.datapath.handover import Handover, remove_rules
 from wangell_daemon.datapath.interface import XdpMode, default_interface, detach
+from wangell_daemon.datapath.own_calls import OwnCalls
 from wangell_daemon.datapath.pod_interfaces import PodInterfaces, detach_pod_interfaces
-from wangell_daemon.datapath.sockdiag import Listener
+from wangell_daemon.datapath.sockdiag import Caller, Listener
 from wangell_daemon.datapath.syscalls import source_address_in
 
 __all__ = [
+    "Caller",
     "Datapath",
     "DatapathError",
     "ForeignProgramError",
     "Handover",
     "Listener",
+    "OwnCalls",
     "PodInterfaces",
     "XdpMode",
     "default_interface",

@@ -5,13 +5,11 @@ The daemon sets an element, then replays; conntrack pins the connections made me
 
 import contextlib
 import logging
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from wangell_daemon.datapath.errors import DatapathError
 from wangell_daemon.datapath.nfnetlink import Nftables, add, delete
+from wangell_daemon.datapath.nft import run_nft
 from wangell_daemon.packets import V4_MAPPED, frontend_key
 
 __all__ = ["TIMEOUT_MS", "Handover", "remove_rules"]
@@ -28,7 +26,7 @@ class Handover:
 
     def __init__(self) -> None:
         """Raises DatapathError where nftables cannot be set up."""
-        _run_nft("-f", str(RULES))
+        run_nft("-f", str(RULES))
         self._nftables = Nftables()
         self._held: dict[bytes, tuple[bytes, ...]] = {}  # frontend -> the messages that add it
 
@@ -93,7 +91,7 @@ class Handover:
 
 def remove_rules() -> None:
     """Delete the table with all that is in it, if it is there."""
-    _run_nft("add table inet wangell; delete table inet wangell")
+    run_nft("add table inet wangell; delete table inet wangell")
 
 
 def _additions(frontend: bytes, value: bytes, *, is_away: bool) -> tuple[bytes, ...]:
@@ -117,12 +115,3 @@ def _concatenated(frontend: bytes) -> bytes:
     """As nftables concatenates: each part padded to four bytes."""
     address = frontend[12:16] if _family(frontend) == 4 else frontend[:16]
     return address + frontend[16:18] + b"\0\0"
-
-
-def _run_nft(*arguments: str) -> None:
-    nft = shutil.which("nft")
-    if nft is None:
-        raise DatapathError("nft is missing: apt-get install nftables")
-    done = subprocess.run([nft, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise DatapathError(f"nft refused: {done.stderr.strip()}")

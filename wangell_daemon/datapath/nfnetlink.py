@@ -19,9 +19,9 @@ from wangell_daemon.datapath.netlink import (
     split,
 )
 
-__all__ = ["Nftables", "add", "delete"]
+__all__ = ["NETLINK_NETFILTER", "Nftables", "add", "delete", "flush", "nfnetlink_message"]
 
-_NETLINK_NETFILTER = 12
+NETLINK_NETFILTER = 12
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEW_ELEMENT, _DELETE_ELEMENT = 12, 14
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
@@ -35,12 +35,18 @@ _ELEMENT, _KEY, _DATA, _TIMEOUT, _VALUE = 1, 1, 2, 4, 1
 _TABLE = b"wangell\0"
 
 
-def add(set_name: str, key: bytes, *, value: bytes | None = None, timeout_ms: int) -> bytes:
-    """The message that adds an element; with `value` to a map. EEXIST where the key is there."""
+def add(
+    set_name: str, key: bytes, *, value: bytes | None = None, timeout_ms: int | None = None
+) -> bytes:
+    """The message that adds an element; with `value` to a map.
+
+    EEXIST where the key is there with another value; else adding again changes nothing.
+    """
     element = _nest(_KEY, attribute(_VALUE, key))
     if value is not None:
         element += _nest(_DATA, attribute(_VALUE, value))
-    element += attribute(_TIMEOUT, struct.pack("!Q", timeout_ms))
+    if timeout_ms is not None:
+        element += attribute(_TIMEOUT, struct.pack("!Q", timeout_ms))
     return _element_message(_NEW_ELEMENT, set_name, element, flags=CREATE)
 
 
@@ -49,11 +55,18 @@ def delete(set_name: str, key: bytes) -> bytes:
     return _element_message(_DELETE_ELEMENT, set_name, _nest(_KEY, attribute(_VALUE, key)))
 
 
+def flush(set_name: str) -> bytes:
+    """The message that deletes all elements."""
+    return nfnetlink_message(
+        _SUBSYSTEM << 8 | _DELETE_ELEMENT, _INET, 0, _place(set_name), flags=ACK
+    )
+
+
 class Nftables:
     """A netlink socket in the network namespace where it is made."""
 
     def __init__(self) -> None:
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         self._netlink.bind((0, 0))
         self._netlink.settimeout(1.0)  # the kernel answers within the call
 
@@ -78,13 +91,19 @@ class Nftables:
 
 
 def _element_message(kind: int, set_name: str, element: bytes, *, flags: int = 0) -> bytes:
-    body = attribute(_LIST_TABLE, _TABLE)
-    body += attribute(_LIST_SET, set_name.encode() + b"\0")
-    body += _nest(_LIST_ELEMENTS, _nest(_ELEMENT, element))
-    return _message(_SUBSYSTEM << 8 | kind, _INET, 0, body, flags=ACK | flags)
+    body = _place(set_name) + _nest(_LIST_ELEMENTS, _nest(_ELEMENT, element))
+    return nfnetlink_message(_SUBSYSTEM << 8 | kind, _INET, 0, body, flags=ACK | flags)
 
 
-def _message(kind: int, family: int, resource: int, body: bytes = b"", *, flags: int = 0) -> bytes:
+def _place(set_name: str) -> bytes:
+    named = attribute(_LIST_SET, set_name.encode() + b"\0")
+    return attribute(_LIST_TABLE, _TABLE) + named
+
+
+def nfnetlink_message(
+    kind: int, family: int, resource: int, body: bytes = b"", *, flags: int = 0
+) -> bytes:
+    """Return one request to a subsystem of netfilter."""
     payload = struct.pack("!BBH", family, 0, resource) + body  # struct nfgenmsg
     return message(kind, payload, flags=flags)
 
@@ -93,5 +112,5 @@ def _nest(kind: int, body: bytes) -> bytes:
     return attribute(kind | _NESTED, body)
 
 
-_BEGIN = _message(_BATCH_BEGIN, _UNSPEC, _SUBSYSTEM)
-_END = _message(_BATCH_END, _UNSPEC, _SUBSYSTEM)
+_BEGIN = nfnetlink_message(_BATCH_BEGIN, _UNSPEC, _SUBSYSTEM)
+_END = nfnetlink_message(_BATCH_END, _UNSPEC, _SUBSYSTEM)

@@ -1,0 +1,18 @@
+"""Rules as text, by the nft command: once at start-up and once at the end, never in a wake."""
+
+import shutil
+import subprocess
+
+from wangell_daemon.datapath.errors import DatapathError
+
+__all__ = ["run_nft"]
+
+
+def run_nft(*arguments: str) -> None:
+    """Run nft. Raises DatapathError with what it says."""
+    nft = shutil.which("nft")
+    if nft is None:
+        raise DatapathError("nft is missing: apt-get install nftables")
+    done = subprocess.run([nft, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DatapathError(f"nft refused: {done.stderr.strip()}")

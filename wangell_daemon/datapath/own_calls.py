@@ -1,0 +1,124 @@
+"""Calls that the node itself and hostNetwork pods make: no ingress hook sees them leave.
+
+While their service is held, an nftables chain at output logs and drops their SYNs before conntrack
+and kube-proxy see them. A SYN that waits is sent again by a raw socket once a replica listens, and
+takes the way that any packet of this node takes; the caller's own socket, which still waits for an
+answer to it, tells whether it has one. A placeholder endpoint would cost the caller its own retry.
+"""
+
+import contextlib
+import itertools
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from wangell_daemon.datapath.nflog import PacketLog
+from wangell_daemon.datapath.nfnetlink import Nftables, add, delete, flush
+from wangell_daemon.datapath.nft import run_nft
+from wangell_daemon.datapath.sockdiag import Caller, Connections
+from wangell_daemon.packets import V4_MAPPED, reset_for
+
+__all__ = ["OwnCalls"]
+
+RULES = Path(__file__).with_name("own_calls.nft")
+GROUP = 22343  # "WG"; own_calls.nft has it, too
+# As long as XDP holds without a heartbeat.
+ALIVE_MS = 30_000
+# The kernel's answers to more would not fit into a socket's receive buffer.
+CHANGES_MAX = 200
+
+_ASLEEP, _ALIVE, _TCP = "asleep4", "alive", b"\x06"
+_ETHERNET = bytes(12) + b"\x08\x00"
+
+
+class OwnCalls:
+    """Of this network namespace. Frontends are bytes, struct frontend; frames have no addresses."""
+
+    def __init__(
+        self,
+        *,
+        on_syn: Callable[[bytes], None] = lambda _: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_syn` is given a frame, `on_lost` told of SYNs that there was no room for.
+
+        Raises DatapathError, and OSError: EBUSY where another daemon of this network namespace,
+        for another interface, sees to them.
+        """
+        self.on_syn, self.on_lost = on_syn, on_lost
+        self.log = PacketLog(
+            GROUP,
+            on_packet=lambda packet: self.on_syn(_ETHERNET + packet),
+            on_lost=lambda: self.on_lost(),  # noqa: PLW0108 (set later)
+        )
+        run_nft("-f", str(RULES))
+        self._nftables = Nftables()
+        self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self._connections = Connections()
+        self._asleep: set[bytes] = set()
+        self._changed: set[bytes] = set()
+
+    def hold(self, frontends: Iterable[bytes]) -> None:
+        """Hold their SYNs from the next `apply` on."""
+        keys = [each for each in frontends if each.startswith(V4_MAPPED)]
+        self._changed.update(each for each in keys if each not in self._asleep)
+        self._asleep.update(keys)
+
+    def let_pass(self, frontends: Iterable[bytes]) -> None:
+        """Hold them no more, from the next `apply` on."""
+        keys = self._asleep.intersection(frontends)
+        self._changed |= keys
+        self._asleep -= keys
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether `apply` has something to do."""
+        return bool(self._changed)
+
+    def apply(self) -> None:
+        """Tell the kernel. Raises OSError; what is not told yet is told by the next call."""
+        while self._changed:
+            part = list(itertools.islice(self._changed, CHANGES_MAX))
+            try:
+                self._nftables.commit(*(self._change(each) for each in part))
+            except FileNotFoundError:  # Somebody has deleted one: one by one.
+                for each in part:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._nftables.commit(self._change(each))
+            self._changed.difference_update(part)
+
+    def restore(self) -> None:
+        """What a predecessor left that nobody claims goes. Raises OSError."""
+        self._changed = set(self._asleep)
+        self._nftables.commit(flush(_ASLEEP))
+        self.apply()
+
+    def beat(self) -> None:
+        """The daemon lives: SYNs are held for 30 s more. Raises OSError."""
+        living = add(_ALIVE, _TCP, timeout_ms=ALIVE_MS)
+        try:  # Both at once: adding what is there would refresh nothing.
+            self._nftables.commit(delete(_ALIVE, _TCP), living)
+        except FileNotFoundError:
+            self._nftables.commit(living)
+
+    def refuse(self, frame: bytes) -> None:
+        """Answer a SYN that was held with RST. Raises OSError."""
+        self.send(reset_for(frame))
+
+    def send(self, frame: bytes) -> None:
+        """Send a SYN that was held, its checksums whole. Raises OSError."""
+        packet = frame[len(_ETHERNET) :]
+        self._raw.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+
+    def caller(self, flow: bytes) -> Caller:
+        """Return what becomes of the caller of a struct flow. Raises OSError."""
+        return self._connections.caller(flow)
+
+    def close(self) -> None:
+        """Close the sockets; the rules stay for a successor, until the heartbeat times out."""
+        for each in (self._nftables, self._raw, self._connections, self.log):
+            each.close()
+
+    def _change(self, frontend: bytes) -> bytes:
+        key = frontend[12:16] + frontend[16:18] + b"\0\0"
+        return add(_ASLEEP, key) if frontend in self._asleep else delete(_ASLEEP, key)
