@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 
+from wangell_daemon.activity import activity_of
 from wangell_daemon.cold_start_log import ColdStartLog, as_sentence
 from wangell_daemon.datapath import Datapath, Handover
 from wangell_daemon.effects import (
@@ -43,17 +44,14 @@ from wangell_daemon.packets import BadFrameError, with_checksums
 from wangell_daemon.readiness.probe import Prober
 from wangell_daemon.readiness.workload import WorkloadRule
 from wangell_daemon.refusal import Refuser
-from wangell_daemon.service import Service
 from wangell_proto import Lane
 from wangell_proto.vocabulary import (
-    Activity,
     Armed,
     ColdStart,
     Count,
     Counted,
     Listening,
     Raised,
-    ServiceActivity,
     ServiceRecord,
     Started,
 )
@@ -68,8 +66,6 @@ BEAT_INTERVAL_S = 1.0
 RENEW_EVERY_BEATS = 10
 # A replica that cannot be asked counts as busy: missing data is never zero traffic.
 UNKNOWN_CONNECTIONS = 1
-# 70 bytes each: well within a message's 64 KiB.
-ACTIVITY_SERVICES_MAX = 500
 
 
 class Agent:
@@ -268,18 +264,10 @@ class Agent:
         self.metrics.waiting(self._node.held)
         now_ns = time.monotonic_ns()
         self._carry_out(self._node.repeat(now_ns=now_ns))
-        services = [self._activity(each, now_ns=now_ns) for each in self._node.warm()]
-        for part, first in enumerate(range(0, len(services), ACTIVITY_SERVICES_MAX)):
-            report = Activity(services=tuple(services[first : first + ACTIVITY_SERVICES_MAX]))
+        last_ns = self._datapath.last_packet_ns
+        reports = activity_of(self._node.warm(), last_packet_ns=last_ns, now_ns=now_ns)
+        for part, report in enumerate(reports):
             self.link.report(report, lane=Lane.BULK, replaces=f"activity {part}")
-
-    def _activity(self, service: Service, *, now_ns: int) -> ServiceActivity:
-        last_ns = self._datapath.last_packet_ns(service.routing.slot)
-        return ServiceActivity(
-            service=service.name,
-            idle_s=max(0, now_ns - max(service.warm_since_ns, last_ns)) / 1e9,
-            held=len(service.held),
-        )
 
     def _deadline(self) -> None:
         self._timer = None

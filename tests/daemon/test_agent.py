@@ -14,7 +14,8 @@ import pytest
 from tests.daemon.packets import ACK, Segment
 from tests.daemon.story import HERE, OURS, VIP, X, flow_of, key, record
 from wangell_daemon import agent as agent_module
-from wangell_daemon.agent import ACTIVITY_SERVICES_MAX, RENEW_EVERY_BEATS, Agent
+from wangell_daemon.activity import ACTIVITY_SERVICES_MAX
+from wangell_daemon.agent import RENEW_EVERY_BEATS, Agent
 from wangell_daemon.cold_start_log import ColdStartLog
 from wangell_daemon.datapath import Datapath, Handover, OwnCalls
 from wangell_daemon.effects import Mode
@@ -159,6 +160,7 @@ class House:
             clock="ours",
             watches_listen=watches_listen,
         )
+        self._listeners = self.agent._listeners
         self.agent.link = cast("Link", self.controller)
         self.agent.prober = cast("Prober", self.kernel)
 
@@ -188,7 +190,7 @@ class House:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.agent._cold_starts.close()
-        self.agent._listeners.forget(OURS.workload, 8080)
+        self._listeners.forget(OURS.workload, 8080)
         if self.agent._timer is not None:
             self.agent._timer.cancel()
 
@@ -483,9 +485,6 @@ def test_draining_answers_armed_with_the_connections_counted(play: Play) -> None
 
         def heard(self, workload: str, port: int, pid: int) -> None:
             raise AssertionError("nobody listened")
-
-        def forget(self, workload: str, port: int) -> None:
-            """The end."""
 
     def story(house: House) -> None:
         house.agent._listeners = cast("Any", Listeners())
