@@ -3,6 +3,7 @@
 #pragma once
 
 #define FRONTENDS_MAX 65536	/* 10,000 services with a few addresses each */
+#define SOURCES_MAX 65536	/* ranges: 1,000 services with all that a manifest may have; memory as used */
 #define SLOTS_MAX 16384		/* services; a slot is 16 bytes, locked memory */
 #define UNANSWERED_MAX 8192	/* replayed connections whose ACK is awaited: twice the daemon's held SYNs */
 #define HELD_PAGES 256		/* 1 MiB: 5,000 plain SYNs, at 1 us each what a flood fills in 5 ms */
@@ -35,5 +36,6 @@ enum reason {
 	REASON_NO_DAEMON,	/* would be held, but no heartbeat: passed */
 	REASON_RING_FULL,	/* would be held, but no room: dropped, the client retries */
 	REASON_OVERSIZE,	/* would be held, but longer than FRAME_BYTES_MAX: dropped */
+	REASON_OUTSIDE_RANGES,	/* its source is not in the frontend's loadBalancerSourceRanges: dropped */
 	REASON_COUNT,
 };

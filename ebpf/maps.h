@@ -5,6 +5,9 @@
 /* Daemon writes and deletes, program reads. One for each address and port. */
 BPF_HASH(services, struct frontend, struct service, FRONTENDS_MAX);
 
+/* Daemon writes and deletes, program reads for a frontend that is restricted. The value means nothing. */
+BPF_LPM_TRIE(sources, struct source, u32, SOURCES_MAX);
+
 /* Program writes, daemon reads, through a mapping of its memory: one second's look at 10,000
  * services costs no system call. A slot that changes hands is not reset: what is older than the
  * service is ignored. A plain store from several CPUs may lose one to another of the same

@@ -11,6 +11,7 @@
 #define NULL ((void *)0)
 #endif
 #define IP_FRAGMENT_MASK 0x3fff	/* more-fragments flag and offset */
+#define IP_OFFSET_MASK 0x1fff
 #define to_be16(x) ((__be16)__builtin_bswap16(x))
 #define to_be32(x) ((__be32)__builtin_bswap32(x))
 
@@ -34,6 +35,12 @@ struct segment {
 	struct tcphdr *tcp;
 };
 
+/* Its head, which the first fragment of a datagram always has. */
+struct ports {
+	__be16 source;
+	__be16 dest;
+};
+
 static __always_inline struct ethhdr *parse_eth(struct cursor *c)
 {
 	struct ethhdr *eth = c->pos;
@@ -54,6 +61,15 @@ static __always_inline struct iphdr *parse_ip4(struct cursor *c)
 	return ip;
 }
 
+static __always_inline struct ports *parse_ports(struct cursor *c)
+{
+	struct ports *ports = c->pos;
+
+	if ((void *)(ports + 1) > c->end)
+		return NULL;
+	return ports;	/* the cursor stays: they are the TCP header's first fields */
+}
+
 static __always_inline struct tcphdr *parse_tcp(struct cursor *c)
 {
 	struct tcphdr *tcp = c->pos;
@@ -69,10 +85,12 @@ static __always_inline void map_ip4(struct address *address, __be32 ip4)
 	address->word[3] = ip4;
 }
 
-/* The family's parsers meet here, so the programs below never see which it was. */
+/* The family's parsers meet here, so the programs below never see which it was. A first fragment
+ * leaves with its flow filled in, without `tcp`. */
 static __always_inline enum reason parse_segment(struct cursor *c, struct segment *s)
 {
 	struct ethhdr *eth = parse_eth(c);
+	struct ports *ports;
 	struct iphdr *ip;
 
 	if (!eth)
@@ -84,14 +102,17 @@ static __always_inline enum reason parse_segment(struct cursor *c, struct segmen
 		return REASON_TRUNCATED;
 	if (ip->protocol != IPPROTO_TCP)
 		return REASON_NOT_TCP;
-	if (ip->frag_off & to_be16(IP_FRAGMENT_MASK))
+	if (ip->frag_off & to_be16(IP_OFFSET_MASK))
 		return REASON_FRAGMENT;
-	s->tcp = parse_tcp(c);
-	if (!s->tcp)
+	ports = parse_ports(c);
+	if (!ports)
 		return REASON_TRUNCATED;
 	map_ip4(&s->flow.client, ip->saddr);
 	map_ip4(&s->flow.vip, ip->daddr);
-	s->flow.client_port = s->tcp->source;
-	s->flow.vip_port = s->tcp->dest;
-	return REASON_COUNT;	/* no reason to leave yet */
+	s->flow.client_port = ports->source;
+	s->flow.vip_port = ports->dest;
+	if (ip->frag_off & to_be16(IP_FRAGMENT_MASK))
+		return REASON_FRAGMENT;
+	s->tcp = parse_tcp(c);
+	return s->tcp ? REASON_COUNT : REASON_TRUNCATED;	/* COUNT: no reason to leave yet */
 }

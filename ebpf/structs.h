@@ -20,8 +20,17 @@ _Static_assert(sizeof(struct frontend) == 20, "packets.py packs it");
 
 struct service {
 	__u32 slot;	/* index into `activity` */
-	__u32 mode;	/* enum mode */
+	__u16 mode;	/* enum mode */
+	__u16 is_restricted;	/* of this frontend: only `sources` may call it */
 };
+
+/* A range of sources that may call a frontend. `prefix_bits` count from the frontend's first. */
+struct source {
+	__u32 prefix_bits;
+	struct frontend frontend;
+	struct address address;
+};
+_Static_assert(sizeof(struct source) == 40, "packets.py packs it");
 
 struct activity {
 	__u64 last_packet_ns;	/* CLOCK_MONOTONIC; 0: none yet */

@@ -15,7 +15,8 @@ static __always_inline bool leave(u32 reason)
 
 	if (count)
 		*count += 1;
-	return reason == REASON_HELD || reason == REASON_RING_FULL || reason == REASON_OVERSIZE;
+	return reason == REASON_HELD || reason == REASON_RING_FULL || reason == REASON_OVERSIZE ||
+	       reason == REASON_OUTSIDE_RANGES;
 }
 
 enum hook { HOOK_XDP, HOOK_TC };
@@ -101,6 +102,18 @@ static __always_inline void note_activity(u32 slot, bool is_syn, u64 now_ns)
 		lock_xadd(&seen->syns, 1);
 }
 
+/* kube-proxy would ask the same, but behind the handover. */
+static __always_inline bool may_call(struct frontend *frontend, struct address *client)
+{
+	struct source source = {
+		.prefix_bits = 8 * (sizeof(source.frontend) + sizeof(source.address)),
+		.frontend = *frontend,
+		.address = *client,
+	};
+
+	return sources.lookup(&source);
+}
+
 static __always_inline enum reason judge(struct packet *p, enum hook hook)
 {
 	struct frontend frontend = {};
@@ -111,11 +124,16 @@ static __always_inline enum reason judge(struct packet *p, enum hook hook)
 	u64 now_ns;
 
 	reason = parse_segment(&p->headers, &s);
-	if (reason != REASON_COUNT)
+	if (reason != REASON_COUNT && reason != REASON_FRAGMENT)
 		return reason;
 	frontend.address = s.flow.vip;
 	frontend.port = s.flow.vip_port;
 	service = services.lookup(&frontend);
+	/* Without its first fragment no datagram is put together again: the others may pass. */
+	if (service && service->is_restricted && !may_call(&frontend, &s.flow.client))
+		return REASON_OUTSIDE_RANGES;
+	if (reason == REASON_FRAGMENT)
+		return reason;
 	if (!service)
 		return REASON_NOT_SERVICE;
 	now_ns = bpf_ktime_get_ns();

@@ -28,6 +28,7 @@ from wangell_daemon.effects import (
     Refuse,
     ReportListening,
     ReportWake,
+    Restrict,
     SetMode,
     StopProbe,
     Unwatch,
@@ -106,6 +107,7 @@ class Agent:
         self.on_synced: Callable[[], None] = lambda: None
         self._actions: dict[type, Callable[..., None]] = {
             SetMode: self._set_mode,
+            Restrict: lambda effect: datapath.restrict(effect.frontend, effect.sources),
             ForgetFrontends: self._forget,
             HandOver: self._hand_over,
             EndHandOver: self._end_hand_over,

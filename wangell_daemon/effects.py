@@ -23,6 +23,7 @@ __all__ = [
     "Refuse",
     "ReportListening",
     "ReportWake",
+    "Restrict",
     "SetMode",
     "StopProbe",
     "Unwatch",
@@ -50,8 +51,17 @@ class SetMode:
 
 
 @dataclass(frozen=True, slots=True)
+class Restrict:
+    """Let only these sources call a frontend."""
+
+    frontend: bytes
+    sources: tuple[str, ...]
+    "Networks; empty: whoever will"
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetFrontends:
-    """Delete them from the map."""
+    """Delete them from the map, with what restricts them."""
 
     frontends: tuple[bytes, ...]
 
@@ -190,6 +200,7 @@ class EndColdStart:
 
 Effect = (
     SetMode
+    | Restrict
     | ForgetFrontends
     | HandOver
     | EndHandOver

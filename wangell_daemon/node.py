@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wangell_daemon.deadlines import Deadlines
 from wangell_daemon.effects import Effect, ForgetFrontends, ForgetReplica, GiveUp
-from wangell_daemon.frontends import keys_of
+from wangell_daemon.frontends import Restrictions, keys_of, sources_of
 from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
 from wangell_daemon.packets import frontend_of, frontend_text
 from wangell_daemon.raised import record_of
@@ -69,6 +69,7 @@ class Node:
         # The table's own records of services that a stand-in's word is taken for until its next.
         self._overruled: dict[str, ServiceRecord] = {}
         self._adopted = dict(adopted or {})
+        self._restrictions = Restrictions(self._adopted)
         self._slots = Slots(self._adopted.values())
         self._early: dict[bytes, dict[bytes, HeldSyn]] = {}  # by adopted frontend, by flow
         self._heard: dict[Replica, Listens] = {}  # of workloads that no record names (yet)
@@ -220,6 +221,7 @@ class Node:
         keys = self._checked_frontends(name, record)
         service = self._services.get(name) or self._add(name, keys, record)
         effects = self._take_from_others(service, keys) + self._reindex(service, keys, record)
+        effects += self._restrictions.replace(self._sources_of(record))
         effects += self._after(service, service.update(record, keys, now_ns=now_ns))
         for replica in self._own_replicas(record):
             if replica in self._heard:
@@ -243,6 +245,9 @@ class Node:
     def _keys_of(self, record: ServiceRecord) -> tuple[bytes, ...]:
         return keys_of(record.frontends, own_addresses=self._own_addresses)
 
+    def _sources_of(self, record: ServiceRecord) -> dict[bytes, tuple[str, ...]]:
+        return sources_of(record.frontends, own_addresses=self._own_addresses)
+
     def _gives_up(self, owner: Service, key: bytes) -> bool:
         """Two services may swap addresses: the first one's record is refused, not the second's."""
         newest = self._refused.get(owner.name)
@@ -253,6 +258,7 @@ class Node:
         for key in keys:
             owner = self._by_frontend.get(key)
             if owner is not None and owner is not service:
+                self._restrictions.forget(key)
                 effects += self._after(owner, owner.lose(key))
         return effects
 
@@ -293,6 +299,8 @@ class Node:
         for key in service.routing.frontends:
             if self._by_frontend.get(key) is service:
                 del self._by_frontend[key]
+                if key not in keys:
+                    self._restrictions.forget(key)
         self._has_freed |= bool(set(service.routing.frontends) - set(keys))
         for key in keys:
             self._by_frontend[key] = service

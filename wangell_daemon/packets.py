@@ -21,6 +21,7 @@ __all__ = [
     "frontend_text",
     "parse_syn",
     "reset_for",
+    "source_key",
     "syn_segment",
     "with_checksums",
 ]
@@ -117,6 +118,14 @@ def syn_segment(*, source: str, sport: int, destination: str, dport: int, sequen
 def frontend_key(address: str, port: int) -> bytes:
     """Return struct frontend. Raises ValueError for what is not an address."""
     return _packed(address) + struct.pack("!HH", port, 0)
+
+
+def source_key(frontend: bytes, source: str) -> bytes:
+    """Return the struct source of a range that may call a frontend. Raises ValueError."""
+    network = ipaddress.ip_network(source)
+    spare_bits = network.max_prefixlen - network.prefixlen
+    bits = 8 * (len(frontend) + 16) - spare_bits
+    return struct.pack("=I", bits) + frontend + _packed(str(network.network_address))
 
 
 def frontend_of(flow: bytes) -> bytes:

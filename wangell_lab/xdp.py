@@ -23,7 +23,7 @@ def mode(node: Namespace, exposure: Exposure, interface: str = "eth0") -> Mode |
         return None
     try:
         key = frontend_key(exposure.address, exposure.port)
-        return next((Mode(found) for each, _, found in maps.services() if each == key), None)
+        return next((Mode(found) for each, _, found, _ in maps.services() if each == key), None)
     finally:
         maps.close()
 

@@ -97,6 +97,18 @@ def test_a_timestamp_may_stand_without_quotes(tmp_path: Path) -> None:
         ("spec__activationTimeout", 3601, "spec.activationTimeout: should be less than or equal"),
         ("spec__serviceType", "ExternalName", "spec.serviceType: should be 'LoadBalancer', "),
         ("spec__loadBalancerClass", "a b", "spec.loadBalancerClass: should be a class such as"),
+        ("spec__loadBalancerSourceRanges", ["10.0.0.300/8"],
+         "spec.loadBalancerSourceRanges[0]: should be an IPv4 network such as"),
+        ("spec__loadBalancerSourceRanges", ["10.0.0.0/8", "fd00::/8"],
+         "spec.loadBalancerSourceRanges[1]: should be an IPv4 network such as"),
+        ("spec__loadBalancerSourceRanges", ["10.46.0.7/16"],
+         "spec.loadBalancerSourceRanges[0]: has bits behind its prefix: write 10.46.0.0/16"),
+        ("spec__loadBalancerSourceRanges", ["203.0.113.7"],
+         "spec.loadBalancerSourceRanges[0]: should be an IPv4 network such as"),
+        ("spec__loadBalancerSourceRanges", [],
+         "spec.loadBalancerSourceRanges: List should have at least 1 item"),
+        ("spec__loadBalancerSourceRanges", ["10.0.0.0/8"] * 65,
+         "spec.loadBalancerSourceRanges: List should have at most 64 items"),
         ("spec__env", [{"name": "A=B"}], "spec.env[0].name: should be the name of a variable"),
         ("spec__env", [{"name": "A"}, {"name": "A"}], "spec.env: name 'A' is given twice"),
         ("spec__env", [{"name": "A", "value": "1", "valueFrom": {}}],
@@ -127,6 +139,13 @@ def test_a_wrong_field_is_named_with_its_path(
     found = problems(written(tmp_path, manifest(**{field: value})))
     assert len(found) == 1, "one wrong field, one line"
     assert found[0].startswith(message)
+
+
+@pytest.mark.parametrize("kind", ["NodePort", "ClusterIP"])
+def test_source_ranges_are_a_load_balancers(tmp_path: Path, kind: str) -> None:
+    ranges = manifest(spec__serviceType=kind, spec__loadBalancerSourceRanges=["10.0.0.0/8"])
+    (found,) = problems(written(tmp_path, ranges))
+    assert "loadBalancerSourceRanges is for serviceType LoadBalancer alone: leave it out" in found
 
 
 def test_all_wrong_fields_are_named_at_once(tmp_path: Path) -> None:

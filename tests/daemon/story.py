@@ -25,6 +25,7 @@ from wangell_daemon.effects import (
     Refuse,
     ReportListening,
     ReportWake,
+    Restrict,
     SetMode,
     StopProbe,
     Unwatch,
@@ -56,6 +57,7 @@ def record(
     *,
     activation: int = 0,
     vips: Iterable[str] = (VIP,),
+    sources: tuple[str, ...] = (),
     endpoints: tuple[Endpoint, ...] = (OURS,),
     target_port: int = PORT,
     activation_timeout_s: float = 60.0,
@@ -64,7 +66,7 @@ def record(
     return ServiceRecord(
         phase=phase,
         frontends=tuple(
-            Frontend(address=address.strip("[]"), port=int(port))
+            Frontend(address=address.strip("[]"), port=int(port), sources=sources)
             for address, port in (vip.rsplit(":", 1) for vip in vips)
         ),
         target_port=target_port,
@@ -99,6 +101,7 @@ class Story:
         self.start_ns = self.now_ns = starts_ms * MS
         self.modes: dict[bytes, Mode] = dict.fromkeys(adopted or (), Mode.HOLD)
         self.slots: dict[bytes, int] = dict(adopted or {})
+        self.sources: dict[bytes, tuple[str, ...]] = {}
         self.watched: set[bytes] = set()
         self.held: set[bytes] = set()
         self.handed_over: dict[bytes, str] = {}
@@ -117,6 +120,7 @@ class Story:
         self._answers_on_their_way: list[tuple[bytes, int, bool]] = []
         self._actions: dict[type, Callable[..., None]] = {
             SetMode: self._set_mode,
+            Restrict: self._restrict,
             ForgetFrontends: self._forget,
             HandOver: self._hand_over,
             EndHandOver: self._end_hand_over,
@@ -330,9 +334,13 @@ class Story:
         for frontend in effect.frontends:
             self.modes[frontend], self.slots[frontend] = effect.mode, effect.slot
 
+    def _restrict(self, effect: Restrict) -> None:
+        self.sources[effect.frontend] = effect.sources
+
     def _forget(self, effect: ForgetFrontends) -> None:
         for frontend in effect.frontends:
             self.modes.pop(frontend, None)
+            self.sources.pop(frontend, None)
 
     def _report_wake(self, effect: ReportWake) -> None:
         (self.repeats if effect.is_repeat else self.wakes).append(effect.wake)

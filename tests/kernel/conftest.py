@@ -11,6 +11,7 @@ from wangell_daemon.datapath.compiler import compile_program, load_tc, load_xdp
 from wangell_daemon.datapath.datapath import names_of
 from wangell_daemon.datapath.injection import _TestRun
 from wangell_daemon.datapath.rings import Ring
+from wangell_daemon.datapath.sources import Sources
 from wangell_daemon.datapath.syscalls import bpf
 
 
@@ -73,13 +74,21 @@ class Program:
         table = self.bpf[b"services"]
         table[table.Key.from_buffer_copy(frontend)] = table.Leaf(slot, mode)
 
+    def restrict(self, frontend: bytes, *sources: str) -> None:
+        """As the daemon does, after `set_service`."""
+        Sources(self.bpf[b"sources"]).replace(frontend, sources)
+        table = self.bpf[b"services"]
+        leaf = table[table.Key.from_buffer_copy(frontend)]
+        leaf.is_restricted = 1
+        table[table.Key.from_buffer_copy(frontend)] = leaf
+
     def beat(self, at_ns: int) -> None:
         """The daemon's last heartbeat."""
         self.bpf[b"heartbeat"][ctypes.c_int(0)] = ctypes.c_uint64(at_ns)
 
     def reset(self) -> None:
         """As just loaded."""
-        for name in ("services", "activity", "unanswered", "heartbeat", "reasons"):
+        for name in ("services", "sources", "activity", "unanswered", "heartbeat", "reasons"):
             self.bpf[name.encode()].clear()
         self.held.clear()
         self.answered.clear()

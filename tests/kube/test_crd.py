@@ -17,8 +17,8 @@ COMMITTED = Path(__file__).parents[2] / "deploy/kustomize/base/crd.yaml"
 # https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
 STRUCTURAL = {
     *("type", "format", "description", "properties", "required", "items", "enum", "default"),
-    *("minimum", "maximum", "minLength", "maxLength", "maxItems", "maxProperties", "pattern"),
-    *("additionalProperties", "anyOf", "x-kubernetes-int-or-string"),
+    *("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"),
+    *("pattern", "additionalProperties", "anyOf", "x-kubernetes-int-or-string"),
     *("x-kubernetes-list-map-keys", "x-kubernetes-list-type"),
     *("x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations"),
 }

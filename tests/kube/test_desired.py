@@ -156,6 +156,10 @@ def test_the_service_is_of_the_type_that_was_declared() -> None:
     assert "loadBalancerClass" not in found
     found = kube_service(service(spec__loadBalancerClass="x.example/y"), "uid-1")["spec"]
     assert found["loadBalancerClass"] == "x.example/y"
+    assert "loadBalancerSourceRanges" not in found
+    ranges = ["10.46.0.0/16", "203.0.113.7/32"]
+    found = kube_service(service(spec__loadBalancerSourceRanges=ranges), "uid-1")["spec"]
+    assert found["loadBalancerSourceRanges"] == ranges
 
 
 def test_nothing_that_was_left_out_is_set_to_null() -> None:

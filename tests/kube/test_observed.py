@@ -126,9 +126,51 @@ def test_what_is_no_address_yet_is_none(service: Any) -> None:
     assert frontends_of(service) == outside_frontends_of(service) == ()
 
 
+def test_source_ranges_are_of_the_load_balancers_address_alone() -> None:
+    ranges = ["10.0.0.0/8", "203.0.113.7/32"]
+    service = kube_service(
+        "10.46.100.105",
+        clusterIP="10.96.3.4",
+        externalIPs=["10.46.100.106"],
+        loadBalancerSourceRanges=ranges,
+    )
+    service["spec"]["ports"][0]["nodePort"] = 30080
+    assert [(each.address, each.sources) for each in frontends_of(service)] == [
+        ("10.46.100.105", tuple(ranges)),
+        ("10.46.100.106", ()),
+        ("10.96.3.4", ()),
+        (EACH_NODE, ()),
+    ]
+    assert outside_frontends_of(service) == frontends_of(service)[:2]
+
+
+MANY = [f"10.0.{each}.0/24" for each in range(99)]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (None, ()),
+        ([], ()),
+        ([" 10.0.0.0/8 "], ("10.0.0.0/8",)),
+        (["10.0.0.7/8", "10.0.0.0/8"], ("10.0.0.0/8",)),
+        (["fd00::/8", "10.0.0.0/8"], ("10.0.0.0/8",)),
+        (["fd00::/8"], ()),
+        (MANY, tuple(MANY[:64])),
+    ],
+)
+def test_ranges_that_another_has_set_are_read_as_kube_proxy_does(said: Any, expected: Any) -> None:
+    service = kube_service("10.46.100.105", loadBalancerSourceRanges=said)
+    (frontend,) = frontends_of(service)
+    assert frontend.sources == expected
+
+
 def test_an_address_given_twice_is_one() -> None:
     service = kube_service("10.46.100.105", externalIPs=["10.46.100.105"])
     assert len(frontends_of(service)) == 1
+    service["spec"]["loadBalancerSourceRanges"] = ["10.0.0.0/8"]
+    (frontend,) = frontends_of(service)
+    assert frontend.sources == ("10.0.0.0/8",), "with the ranges of the one that has any"
 
 
 def test_ready_is_what_the_slices_call_ready() -> None:

@@ -95,6 +95,17 @@ async def test_rights_that_come_late_are_waited_for(house: KubeHouse) -> None:
     assert house.phase is Phase.COLD
 
 
+@story
+async def test_source_ranges_are_the_services_and_the_records(house: KubeHouse) -> None:
+    await house.cold(spec__loadBalancerSourceRanges=["10.0.0.0/8"])
+    assert house.cluster.kube_service()["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    assert house.record.frontends[0].sources == ("10.0.0.0/8",)
+    house.declare(spec__loadBalancerSourceRanges=["192.168.0.0/16"])
+    await settle(2)
+    assert house.record.frontends[0].sources == ("192.168.0.0/16",)
+    assert house.phase is Phase.COLD
+
+
 # --- Drift ----------------------------------------------------------------------------------------
 
 

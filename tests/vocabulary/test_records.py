@@ -19,11 +19,12 @@ from wangell_proto.vocabulary import (
 )
 
 GOLDEN = bytes.fromhex(
-    "86a57068617365a677616b696e67a966726f6e74656e64739282a7616464726573"
-    "73ad31302e34362e3130302e313035a4706f72745082a761646472657373a7666430303a3a35a4706f727450ab"
-    "7461726765745f706f7274cd1f90a9656e64706f696e74739184a761646472657373aa31302e3234342e302e35"
-    "a46e6f6465a56e6f646531a8776f726b6c6f6164b06e65743a5b343032363533323030305da969735f726f75746564"
-    "c2aa61637469766174696f6e03b461637469766174696f6e5f74696d656f75745f73cb404e000000000000"
+    "86a57068617365a677616b696e67a966726f6e74656e64739283a761646472657373ad31302e34362e3130302e31"
+    "3035a4706f727450a7736f757263657392aa31302e302e302e302f38ae3230332e302e3131332e372f333283a761"
+    "646472657373a7666430303a3a35a4706f727450a7736f757263657390ab7461726765745f706f7274cd1f90a965"
+    "6e64706f696e74739184a761646472657373aa31302e3234342e302e35a46e6f6465a56e6f646531a8776f726b6c"
+    "6f6164b06e65743a5b343032363533323030305da969735f726f75746564c2aa61637469766174696f6e03b46163"
+    "7469766174696f6e5f74696d656f75745f73cb404e000000000000"
 )
 
 
@@ -55,7 +56,9 @@ def test_there_are_four_phases() -> None:
 
 def test_an_older_controllers_record_has_defaults() -> None:
     oldest = {name: fields()[name] for name in ("phase", "frontends", "target_port")}
+    del oldest["frontends"][1]["sources"]
     record = decode_record(msgpack.packb(oldest))
+    assert record.frontends[1].sources == (), "whoever will may call"
     assert record.endpoints == ()
     assert record.activation == 0
     assert record.activation_timeout_s == 60.0
@@ -95,6 +98,18 @@ def test_an_endpoint_is_not_routed_unless_it_says_so() -> None:
         (
             {"frontends": [{"address": "10.0.0.1", "port": -1}]},
             r"ServiceRecord\.frontends\[0\]: frontend: -1 is no TCP port",
+        ),
+        (
+            {"frontends": [{"address": "10.0.0.1", "port": 80, "sources": ["10.0.0.1/8"]}]},
+            r"ServiceRecord\.frontends\[0\]: sources: 10\.0\.0\.1/8 has host bits set",
+        ),
+        (
+            {"frontends": [{"address": "10.0.0.1", "port": 80, "sources": ["everybody"]}]},
+            r"ServiceRecord\.frontends\[0\]: sources: 'everybody' does not appear",
+        ),
+        (
+            {"frontends": [{"address": "10.0.0.1", "port": 80, "sources": ["10.0.0.0/8"] * 65}]},
+            r"ServiceRecord\.frontends\[0\]: sources: more than 64",
         ),
         (
             {"endpoints": [{"address": "node1", "node": "node1", "workload": "x"}]},

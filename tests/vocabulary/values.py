@@ -1,5 +1,7 @@
 """Every value of the vocabulary: one example of each for reading, strategies for the rest."""
 
+import ipaddress
+
 from hypothesis import strategies as st
 
 from wangell_proto.vocabulary import (
@@ -22,7 +24,10 @@ from wangell_proto.vocabulary import (
 
 RECORD = ServiceRecord(
     phase=Phase.WAKING,
-    frontends=(Frontend(address="10.46.100.105", port=80), Frontend(address="fd00::5", port=80)),
+    frontends=(
+        Frontend(address="10.46.100.105", port=80, sources=("10.0.0.0/8", "203.0.113.7/32")),
+        Frontend(address="fd00::5", port=80),
+    ),
     target_port=8080,
     endpoints=(Endpoint(address="10.244.0.5", node="node1", workload="net:[4026532000]"),),
     activation=3,
@@ -63,7 +68,18 @@ moments = st.integers(0, 2**63 - 1)
 durations = st.floats(0.001, 86400.0)
 addresses = st.ip_addresses().map(str)
 
-frontends = st.builds(Frontend, address=addresses, port=ports)
+networks = st.builds(
+    lambda address, bits: str(ipaddress.ip_network(f"{address}/{bits}", strict=False)),
+    st.ip_addresses(v=4),
+    st.integers(0, 32),
+)
+
+frontends = st.builds(
+    Frontend,
+    address=addresses,
+    port=ports,
+    sources=st.lists(networks, max_size=4).map(tuple),
+)
 endpoints = st.builds(
     Endpoint,
     address=addresses | st.just(""),

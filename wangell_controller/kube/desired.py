@@ -58,7 +58,10 @@ def kube_service(service: WangellService, uid: str) -> Any:
         "metadata": metadata_of(service, uid),
         "spec": {
             "type": spec.service_type,
-            **_given(loadBalancerClass=spec.load_balancer_class),
+            **_given(
+                loadBalancerClass=spec.load_balancer_class,
+                loadBalancerSourceRanges=spec.load_balancer_source_ranges,
+            ),
             "selector": {SERVICE_LABEL: service.metadata.name},
             "ports": [port],
         },

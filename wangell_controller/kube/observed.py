@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wangell_controller.kube.resources import EPOCH, RAISED, SERVICE_LABEL, key_of
-from wangell_proto.vocabulary import EACH_NODE, Frontend
+from wangell_proto.vocabulary import EACH_NODE, SOURCES_MAX, Frontend
 
 __all__ = [
     "Pod",
@@ -109,22 +109,47 @@ def frontends_of(kube_service: Object | None) -> tuple[Frontend, ...]:
     found += _frontends([spec.get("clusterIP", "")], spec)
     ports = [port["nodePort"] for port in spec.get("ports", ()) if port.get("nodePort")]
     found += [Frontend(address=EACH_NODE, port=port) for port in ports]
-    return tuple(dict.fromkeys(found))
+    return _each_once(found)
 
 
 def outside_frontends_of(kube_service: Object | None) -> tuple[Frontend, ...]:
-    """Return those of load balancers, and external addresses."""
+    """Return those of load balancers, and external addresses.
+
+    Source ranges are of the former alone, as kube-proxy has it.
+    """
     if kube_service is None:
         return ()
     balancer = kube_service.get("status", {}).get("loadBalancer", {})
     addresses = [each["ip"] for each in balancer.get("ingress", ()) if each.get("ip")]
     spec = kube_service["spec"]
-    return tuple(_frontends([*addresses, *spec.get("externalIPs", ())], spec))
+    balanced = _frontends(addresses, spec, sources=_source_ranges(spec))
+    return _each_once([*balanced, *_frontends(spec.get("externalIPs", ()), spec)])
 
 
-def _frontends(addresses: Iterable[str], spec: Object) -> list[Frontend]:
+def _source_ranges(spec: Object) -> tuple[str, ...]:
+    """Return the IPv4 ones; another hand may have set more than a manifest may: of those the first.
+
+    Where there are some, and none of them is IPv4, kube-proxy lets everybody in by IPv4, too.
+    """
+    texts = [each.strip() for each in spec.get("loadBalancerSourceRanges") or ()]
+    networks = [ipaddress.ip_network(each, strict=False) for each in texts]
+    found = [str(each) for each in networks if each.version == 4]
+    return tuple(dict.fromkeys(found))[:SOURCES_MAX]
+
+
+def _each_once(frontends: Iterable[Frontend]) -> tuple[Frontend, ...]:
+    """Return them without those that name an address and a port again."""
+    found: dict[tuple[str, int], Frontend] = {}
+    for each in frontends:
+        found.setdefault((each.address, each.port), each)
+    return tuple(found.values())
+
+
+def _frontends(
+    addresses: Iterable[str], spec: Object, *, sources: tuple[str, ...] = ()
+) -> list[Frontend]:
     return [
-        Frontend(address=address, port=port["port"])
+        Frontend(address=address, port=port["port"], sources=sources)
         for address in dict.fromkeys(addresses)
         if _is_ipv4(address)
         for port in spec.get("ports", ())

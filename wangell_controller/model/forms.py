@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.types import StringConstraints
 from pydantic_core import core_schema
@@ -20,6 +27,7 @@ __all__ = [
     "Form",
     "ImageReference",
     "IpAddress",
+    "Ipv4Network",
     "LoadBalancerClass",
     "NamespaceName",
     "ObjectName",
@@ -47,6 +55,7 @@ _IMAGE = (
     r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
     r"(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?"
 )
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 # As Kubernetes writes it for its own quantities.
 _NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)"
 _QUANTITY = rf"{_NUMBER}([KMGTPE]i|[numkMGTPE]|[eE]{_NUMBER})?"
@@ -78,6 +87,14 @@ class Form:
         """Say the same as a CEL rule."""
         rule = {"rule": f"self.matches(r'^({self.pattern})$')", "message": self.message}
         return {**handler(schema), RULES: [rule]}
+
+
+def ipv4_network(text: str) -> str:
+    """Return the network, if no address bit lies behind its prefix. Raises ValueError."""
+    network = ipaddress.ip_network(text, strict=False)
+    if str(network) != text:
+        raise ValueError(f"has bits behind its prefix: write {network}")
+    return text
 
 
 def rfc3339(moment: datetime) -> str:
@@ -147,6 +164,16 @@ LoadBalancerClass = Annotated[
         pattern=r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?",
         message="should be a class such as metallb.example/internal",
     ),
+]
+Ipv4Network = Annotated[
+    str,
+    StringConstraints(max_length=18),
+    Form(
+        pattern=rf"{_BYTE}(\.{_BYTE}){{3}}/(3[0-2]|[12]?[0-9])",
+        message="should be an IPv4 network such as 10.46.0.0/16 or 203.0.113.7/32",
+    ),
+    # Of no schema: Kubernetes before 1.31 has no rule for it.
+    AfterValidator(ipv4_network),
 ]
 VariableName = Annotated[
     _Name,

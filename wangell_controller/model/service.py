@@ -18,6 +18,7 @@ from wangell_controller.model.forms import (
     RULES,
     ImageReference,
     IpAddress,
+    Ipv4Network,
     LoadBalancerClass,
     NamespaceName,
     ObjectName,
@@ -48,6 +49,11 @@ ACTIVATION_TIMEOUT_S = 60
 REPLICAS_MAX = 250
 
 ServiceType = Literal["LoadBalancer", "NodePort", "ClusterIP"]
+# As many as a record's frontend may have: see SOURCES_MAX there.
+SOURCE_RANGES_MAX = 64
+_RANGES_OF_A_BALANCER = (
+    "loadBalancerSourceRanges is for serviceType LoadBalancer alone: leave it out"
+)
 _CLASS_OF_A_BALANCER = "loadBalancerClass is for serviceType LoadBalancer alone: leave it out"
 
 
@@ -69,6 +75,11 @@ class Spec(Closed):
                 {
                     "rule": "!has(self.loadBalancerClass) || self.serviceType == 'LoadBalancer'",
                     "message": _CLASS_OF_A_BALANCER,
+                },
+                {
+                    "rule": "!has(self.loadBalancerSourceRanges)"
+                    " || self.serviceType == 'LoadBalancer'",
+                    "message": _RANGES_OF_A_BALANCER,
                 },
                 {
                     # Kubernetes refuses to change a Service's class, and would at every apply.
@@ -104,6 +115,11 @@ class Spec(Closed):
     "Type of the Service that callers use."
     load_balancer_class: LoadBalancerClass | None = None
     "Which load balancer gives the address; the cluster's own if it is left out."
+    load_balancer_source_ranges: (
+        Annotated[list[Ipv4Network], Field(min_length=1, max_length=SOURCE_RANGES_MAX)] | None
+    ) = None
+    """Who may call by the load balancer's address: others wake nothing and reach nothing. Everybody
+    if it is left out. By ClusterIP and node port everybody may, as with any Service."""
     command: Annotated[list[Argument], Field(max_length=1024)] | None = None
     "In place of the image's entrypoint."
     args: Annotated[list[Argument], Field(max_length=1024)] | None = None
@@ -131,6 +147,12 @@ class Spec(Closed):
     def _has_a_balancer_for_its_class(self) -> Self:
         if self.load_balancer_class is not None and self.service_type != "LoadBalancer":
             raise ValueError(_CLASS_OF_A_BALANCER)
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_balancer_for_its_ranges(self) -> Self:
+        if self.load_balancer_source_ranges is not None and self.service_type != "LoadBalancer":
+            raise ValueError(_RANGES_OF_A_BALANCER)
         return self
 
 

@@ -15,6 +15,7 @@ from wangell_daemon.datapath.injection import Injector
 from wangell_daemon.datapath.interface import XdpMode
 from wangell_daemon.datapath.predecessor import Predecessor
 from wangell_daemon.datapath.rings import Ring
+from wangell_daemon.datapath.sources import Sources
 
 __all__ = ["Datapath", "names_of"]
 
@@ -43,6 +44,7 @@ class Datapath:
         self.call_program_fd: int = load_tc(self._wake, "wangell_call").fd
         self._injector = Injector(load_xdp(self._wake, "wangell_pass").fd)
         self._services: Any = self._wake[b"services"]
+        self._sources = Sources(self._wake[b"sources"])
         self._activity = ActivityMemory(self._wake[b"activity"].map_fd)
         self._unanswered: Any = self._wake[b"unanswered"]
         self._heartbeat: Any = self._wake[b"heartbeat"]
@@ -63,8 +65,12 @@ class Datapath:
             return {}
         for slot, seen in self._predecessor.activity():
             self._activity.write(slot, seen)
+        for source in self._predecessor.sources():
+            self._sources.adopt(source)
         adopted = {}
-        for key, slot, mode in self._predecessor.services():
+        for key, slot, mode, is_restricted in self._predecessor.services():
+            if is_restricted:
+                self._sources.restrict(key)
             self.set_service([key], slot=slot, mode=mode)
             adopted[key] = slot
         return adopted
@@ -85,14 +91,38 @@ class Datapath:
 
     def set_service(self, frontends: Iterable[bytes], *, slot: int, mode: int) -> None:
         """Write each frontend (a struct frontend)."""
-        leaf = self._services.Leaf(slot, mode)
+        open_leaf = self._services.Leaf(slot, mode, 0)
         for key in frontends:
+            leaf = self._services.Leaf(slot, mode, 1) if key in self._sources else open_leaf
             self._services[self._services.Key.from_buffer_copy(key)] = leaf
+
+    def restrict(self, frontend: bytes, sources: Iterable[str]) -> None:
+        """Let only these networks call a frontend; none: whoever will. Raises OSError.
+
+        Comes before `set_service`, or after it: where the kernel has no room, fewer may call.
+        """
+        wanted = frozenset(sources)
+        if wanted:
+            self._sources.restrict(frontend)
+        try:
+            self._sources.replace(frontend, wanted)
+        finally:
+            self._mark(frontend, is_restricted=bool(wanted))
+        if not wanted:
+            self._sources.forget(frontend)
+
+    def _mark(self, frontend: bytes, *, is_restricted: bool) -> None:
+        key = self._services.Key.from_buffer_copy(frontend)
+        with contextlib.suppress(KeyError):  # set_service is still to come
+            leaf = self._services[key]
+            leaf.is_restricted = is_restricted
+            self._services[key] = leaf
 
     def forget(self, frontends: Iterable[bytes]) -> None:
         """Delete each frontend; one that is not there is no error."""
         for key in frontends:
             _discard(self._services, key)
+            self._sources.forget(key)
 
     def watch(self, flow: bytes) -> None:
         """Tell of the first packet of this flow (a struct flow)."""

@@ -10,7 +10,7 @@ from wangell_daemon.datapath.syscalls import bpf
 __all__ = ["MapInfo", "entries", "open_maps_of", "program_name"]
 
 _LOOKUP, _NEXT_KEY, _PROGRAM_BY_ID, _MAP_BY_ID, _INFO = 1, 4, 13, 14, 15
-_MAPS_MAX = 32  # ours has six
+_MAPS_MAX = 32  # ours has eight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from wangell_daemon.datapath.rings import Ring
 
 __all__ = ["Predecessor"]
 
-_SERVICE = struct.Struct("=II")  # struct service: slot, mode
+_SERVICE = struct.Struct("=IHH")  # struct service: slot, mode, is_restricted
 _SLOT = struct.Struct("=I")
 # Map, key bytes, value bytes: other sizes are another version's, and nothing is taken from it.
-_SIZES = {"services": (20, _SERVICE.size), "activity": (_SLOT.size, 16)}
+_SIZES = {"services": (20, _SERVICE.size), "sources": (40, 4), "activity": (_SLOT.size, 16)}
 
 
 class Predecessor:
@@ -38,11 +38,16 @@ class Predecessor:
         found.close()
         return None
 
-    def services(self) -> Iterator[tuple[bytes, int, int]]:
-        """Each frontend (a struct frontend), its slot and its mode."""
+    def services(self) -> Iterator[tuple[bytes, int, int, bool]]:
+        """Each frontend (a struct frontend), its slot, its mode, and whether it is restricted."""
         for key, value in entries(self._maps["services"]):
-            slot, mode = _SERVICE.unpack(value)
-            yield key, slot, mode
+            slot, mode, is_restricted = _SERVICE.unpack(value)
+            yield key, slot, mode, bool(is_restricted)
+
+    def sources(self) -> Iterator[bytes]:
+        """Each struct source."""
+        for key, _ in entries(self._maps["sources"]):
+            yield key
 
     def activity(self) -> Iterator[tuple[int, bytes]]:
         """Each slot that has seen a packet, and its struct activity."""

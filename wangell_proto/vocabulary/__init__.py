@@ -8,6 +8,7 @@ daemons and controllers send; `codec` turns both into msgpack and refuses anythi
 from wangell_proto.vocabulary.codec import VocabularyError, decode, encode
 from wangell_proto.vocabulary.records import (
     EACH_NODE,
+    SOURCES_MAX,
     Endpoint,
     Frontend,
     Phase,
@@ -33,6 +34,7 @@ from wangell_proto.vocabulary.reports import (
 
 __all__ = [
     "EACH_NODE",
+    "SOURCES_MAX",
     "Activity",
     "Armed",
     "ColdStart",

@@ -1,6 +1,7 @@
 """The table's records: one for each service, its key `namespace/name`."""
 
 import enum
+import functools
 import ipaddress
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from wangell_proto.vocabulary.codec import VocabularyError, decode, encode
 
 __all__ = [
     "EACH_NODE",
+    "SOURCES_MAX",
     "Endpoint",
     "Frontend",
     "Phase",
@@ -24,6 +26,11 @@ ACTIVATION_TIMEOUT_S_MAX = 86_400.0
 # A node port is open on every node. To name each in each record would be their product: 100 nodes
 # and 10,000 services are a million entries in every kernel, and every record anew with each node.
 EACH_NODE = "0.0.0.0"  # noqa: S104 (nothing binds to it)
+
+
+# Cloudflare's own list has 15. Each is 20 bytes of a record, which may have 56,000 in all, and an
+# entry in every node's kernel.
+SOURCES_MAX = 64
 
 
 class Phase(enum.Enum):
@@ -43,11 +50,17 @@ class Frontend:
     "IPv4 or IPv6, as text; EACH_NODE: the own addresses of whichever node reads it"
     port: int
     "TCP port, 1 to 65535"
+    sources: tuple[str, ...] = ()
+    "IPv4 or IPv6 networks, as text: only they may call it. Empty: whoever will"
 
     def __post_init__(self) -> None:
-        """Refuse what is no address or port. Raises VocabularyError."""
+        """Refuse what is no address, port or network. Raises VocabularyError."""
         check_address("frontend", self.address)
         check_port("frontend", self.port)
+        if len(self.sources) > SOURCES_MAX:
+            raise VocabularyError(f"sources: more than {SOURCES_MAX}")
+        for each in self.sources:
+            check_network("sources", each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +111,15 @@ def check_address(what: str, address: str) -> None:
     """Raise VocabularyError where `address` is no IP address."""
     try:
         ipaddress.ip_address(address)
+    except ValueError as error:
+        raise VocabularyError(f"{what}: {error}") from error
+
+
+@functools.lru_cache(maxsize=4096)  # 10 us each, and a wake's record is read while a caller waits
+def check_network(what: str, network: str) -> None:
+    """Raise VocabularyError where `network` is no IP network."""
+    try:
+        ipaddress.ip_network(network)
     except ValueError as error:
         raise VocabularyError(f"{what}: {error}") from error
 

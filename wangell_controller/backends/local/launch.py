@@ -79,7 +79,13 @@ def _launch(service: WangellService, local: LocalService) -> Launch:
         output=output,
         target_port=spec.target_port,
         place=ServicePlaced(
-            frontends=(Frontend(address=local.frontend, port=spec.port),),
+            frontends=(
+                Frontend(
+                    address=local.frontend,
+                    port=spec.port,
+                    sources=tuple(spec.load_balancer_source_ranges or ()),
+                ),
+            ),
             endpoints=(
                 Endpoint(address=local.address, node=local.node, workload=namespace.workload),
             ),
