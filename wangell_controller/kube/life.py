@@ -111,8 +111,10 @@ class Life:
         task.add_done_callback(self._on_duty_over)
 
     def _on_duty_over(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            self._fail(task.exception() or RuntimeError(f"{task} is over"))
+        failure = None if task.cancelled() else task.exception()
+        if failure is None and (task.cancelled() or self._stop.is_set()):
+            return  # The end is what it waited for.
+        self._fail(failure or RuntimeError(f"{task} is over"))
 
     def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A part has failed: end, so that whoever started us starts us again."""
