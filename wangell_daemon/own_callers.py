@@ -11,8 +11,12 @@ from typing import Protocol
 
 from wangell_daemon.datapath import Caller, OwnCalls
 from wangell_daemon.held import HeldSyn
+from wangell_daemon.packets import frontend_of
 
 __all__ = ["OnAnswer", "OwnCallers"]
+
+# kube-proxy takes 20 ms or more after its EndpointSlice; nothing tells when.
+LOOK_AGAIN_S = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +50,13 @@ class OwnCallers:
             self._loop.call_soon(self._apply_soon)
 
     def apply(self) -> None:
-        """Tell the kernel now."""
-        if self._calls is not None and self._calls.is_changed:
-            self._try(self._calls.apply)
+        """Tell the kernel now; what the node's proxy is to know first, as soon as it does."""
+        if self._calls is None or not self._calls.is_changed:
+            return
+        self._try(self._calls.apply)
+        if self._calls.is_changed and not self._is_due:
+            self._is_due = True
+            self._loop.call_later(LOOK_AGAIN_S, self._apply_soon)
 
     def restore(self) -> None:
         """The table is whole: what a predecessor held, and this daemon does not, is let go."""
@@ -65,6 +73,8 @@ class OwnCallers:
         """Send it, unless its caller has an answer by now. Raises OSError."""
         assert self._calls is not None
         self.apply()
+        if self._calls.holds(frontend_of(held.syn.flow)):
+            return False  # The next repeat is in time, or the caller's own.
         caller, flow = self._calls.caller(held.syn.flow), held.syn.flow
         if caller is Caller.WAITING:
             self._calls.send(frame)

@@ -26,7 +26,7 @@ class Calls:
         self.refused: list[bytes] = []
         self.restored = self.beats = 0
         self.callers = [Caller.WAITING]
-        self.fails = False
+        self.fails = self.is_refused = False
 
     @property
     def is_changed(self) -> bool:
@@ -41,7 +41,11 @@ class Calls:
     def apply(self) -> None:
         if self.fails:
             raise OSError("no room")
-        self.held = set(self.wanted)
+        if not self.is_refused:
+            self.held = set(self.wanted)
+
+    def holds(self, frontend: bytes) -> bool:
+        return frontend in self.held
 
     def restore(self) -> None:
         self.restored += 1
@@ -200,6 +204,21 @@ def test_one_that_comes_after_the_flip_goes_in_at_once(tmp_path: Path) -> None:
     async def story(node: Node) -> None:
         node.table(Phase.WARM, activation=1)
         node.own_syn()  # Before the kernel was told.
+
+    assert len(play(tmp_path, story).calls.sent) == 1
+
+
+def test_one_that_the_nodes_proxy_would_refuse_goes_in_when_it_has_caught_up(
+    tmp_path: Path,
+) -> None:
+    async def story(node: Node) -> None:
+        node.wake()
+        node.calls.is_refused = True
+        node.listen()
+        await asyncio.sleep(0.006)
+        assert node.calls.sent == []
+        node.calls.is_refused = False
+        await asyncio.sleep(0.03)  # The second repeat, 25 ms after the LISTEN.
 
     assert len(play(tmp_path, story).calls.sent) == 1
 

@@ -158,3 +158,28 @@ def test_the_nodes_own_calls_are_one_syn(
     # A start that takes longer has the caller's own SYN of that second, which is held, too.
     assert syns == [1 + (took_ms > 1000) for took_ms in times_ms]
     assert max(times_ms) < 1100
+
+
+def test_the_nodes_own_calls_beside_kube_proxy_in_nftables_mode(
+    called: Wangell, own_callers: Mapping[str, OutsideClient]
+) -> None:
+    """It refuses before nat what has no endpoint, also after LISTEN: its word is waited for."""
+    client, (address, port) = own_callers[OWN_CALLERS[0]], frontend(called, "ClusterIP")
+    times_ms, syns = [], []
+    called.cluster.use_kube_proxy("nftables")
+    try:
+        for _ in range(OWN_RUNS):
+            called.wait_until_cold()
+            took_ms, sent = counted_request(client, address, port)
+            times_ms.append(took_ms)
+            syns.append(sent)
+    finally:
+        called.cluster.use_kube_proxy("iptables")
+    record_within(
+        "callers",
+        f"{OWN_CALLERS[0]}, ClusterIP, kube-proxy in nftables mode",
+        cold_start_ms=summary(times_ms),
+        client_syns_per_wake={"max": max(syns)},
+    )
+    assert max(syns) <= 2, "its own retry may be what finds the proxy ready"
+    assert max(times_ms) < 1100

@@ -32,6 +32,22 @@ table ip proxy {
 """
 
 
+# As kube-proxy in nftables mode: before nat, by a map.
+NFTABLES_PROXY = """
+table ip kube-proxy {
+  map no-endpoint-services {
+    type ipv4_addr . inet_proto . inet_service : verdict
+    elements = { 10.96.0.10 . tcp . 80 : goto reject-chain }
+  }
+  chain reject-chain { reject; }
+  chain filter-output {
+    type filter hook output priority -110; policy accept;
+    ct state new ip daddr . meta l4proto . th dport vmap @no-endpoint-services
+  }
+}
+"""
+
+
 class Site:
     """A node whose own namespace calls, a proxy that refuses, and two pods."""
 
@@ -154,6 +170,28 @@ def test_a_call_that_was_held_is_answered_with_its_own_syn(
         accepted.close()
     assert len(site.held) == 1, "it was sent again by its caller"
     assert peer[0] == ("10.9.1.254" if is_away else "10.9.0.254")
+
+
+def test_what_kube_proxy_would_refuse_before_nat_is_held_until_it_knows(site: Site) -> None:
+    site.serve(site.pod)
+    site._nft(NFTABLES_PROXY)
+    site.hold()
+    call = site.call()
+    syn = site.read()
+    site.handover.replace([FRONTEND], address=POD, port=TARGET_PORT, is_away=False)
+    site.own_calls.let_pass([FRONTEND])
+    site.own_calls.apply()
+    assert site.own_calls.holds(FRONTEND)
+    other = site.call(timeout_s=0.3)
+    site.read()
+    with pytest.raises(TimeoutError):
+        other.result()
+    site._nft("delete element ip kube-proxy no-endpoint-services { 10.96.0.10 . tcp . 80 }")
+    site.own_calls.apply()
+    assert not site.own_calls.holds(FRONTEND)
+    assert not site.own_calls.is_changed
+    site.own_calls.send(with_checksums(syn.frame))
+    call.result(timeout=0.9)
 
 
 def test_after_it_others_pass_before_the_proxy_knows(site: Site) -> None:

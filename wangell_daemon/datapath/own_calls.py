@@ -7,7 +7,6 @@ answer to it, tells whether it has one. A placeholder endpoint would cost the ca
 """
 
 import contextlib
-import itertools
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -75,10 +74,18 @@ class OwnCalls:
         """Whether `apply` has something to do."""
         return bool(self._changed)
 
+    def holds(self, frontend: bytes) -> bool:
+        """Whether its SYNs are held still, perhaps for the proxy's sake."""
+        return frontend in self._asleep or frontend in self._changed
+
     def apply(self) -> None:
-        """Tell the kernel. Raises OSError; what is not told yet is told by the next call."""
-        while self._changed:
-            part = list(itertools.islice(self._changed, CHANGES_MAX))
+        """Tell the kernel. Raises OSError; what is not told yet is told by the next call.
+
+        What the node's proxy would refuse is held until it has caught up.
+        """
+        due = [each for each in self._changed if each in self._asleep or not self._refuses(each)]
+        for first in range(0, len(due), CHANGES_MAX):
+            part = due[first : first + CHANGES_MAX]
             try:
                 self._nftables.commit(*(self._change(each) for each in part))
             except FileNotFoundError:  # Somebody has deleted one: one by one.
@@ -118,6 +125,11 @@ class OwnCalls:
         """Close the sockets; the rules stay for a successor, until the heartbeat times out."""
         for each in (self._nftables, self._raw, self._connections, self.log):
             each.close()
+
+    def _refuses(self, frontend: bytes) -> bool:
+        """Whether kube-proxy, in nftables mode, knows of no endpoint yet: it looks before nat."""
+        key = frontend[12:16] + _TCP.ljust(4, b"\0") + frontend[16:18] + b"\0\0"
+        return self._nftables.has("kube-proxy", "no-endpoint-services", key)
 
     def _change(self, frontend: bytes) -> bytes:
         key = frontend[12:16] + frontend[16:18] + b"\0\0"
