@@ -90,7 +90,7 @@ class Agent:
         self._datapath = datapath
         self._handover = handover
         self._own_callers = own_callers
-        own_callers.on_answer = self._own_answered
+        own_callers.on_answer, own_callers.on_sent = self._own_answered, self._own_sent
         self._refuser = refuser
         self.metrics = metrics
         self._cold_starts = cold_starts
@@ -144,10 +144,6 @@ class Agent:
         now_ns = time.monotonic_ns()
         self._hold(lambda: own_syn(frame, seen_ns=now_ns), now_ns=now_ns)
 
-    def own_lost(self) -> None:
-        """Some were not read in time: their callers send them again."""
-        self.metrics.gave_up("queue_full", 1)
-
     def _hold(self, parse: Callable[[], HeldSyn], *, now_ns: int) -> None:
         try:
             held = parse()
@@ -170,6 +166,11 @@ class Agent:
                 answer.flow, seen_ns=answer.seen_ns, is_reset=answer.is_reset, now_ns=now_ns
             )
         )
+
+    def _own_sent(self, flow: bytes) -> None:
+        service = self._node.service_of(flow)
+        if service is not None:
+            self.metrics.replayed(service.name)
 
     def _own_answered(self, flow: bytes, *, is_reset: bool) -> None:
         now_ns = time.monotonic_ns()
@@ -317,10 +318,10 @@ class Agent:
         frame = held.ready_frame or with_checksums(held.syn.frame)
         # The call returns when the stack is done with the frame, often with the client's ACK too.
         self._node.injected(held, now_ns=time.monotonic_ns())
-        if not held.is_own:
-            self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
-        elif not self._own_callers.let_in(held, frame):
+        if held.is_own:
+            self._own_callers.let_in(held, frame)
             return
+        self._datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue)
         self.metrics.replayed(effect.service)
 
     def _refuse(self, effect: Refuse) -> None:

@@ -89,7 +89,10 @@ class Metrics:
         self._wait.labels(*self._labels(service)).observe(waited_s)
 
     def gave_up(self, reason: str, count: int) -> None:
-        """SYNs were let go without an answer: no_room, no_service, bad_frame or unanswered."""
+        """SYNs were let go without an answer.
+
+        no_room, no_service, bad_frame, unanswered or queue_full.
+        """
         self._dropped.labels(reason).inc(count)
 
     def failed(self, what: str) -> None:

@@ -6,7 +6,9 @@ wake in which nobody of this node may wait. A SYN that comes in between is let i
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from wangell_daemon.datapath import Caller, OwnCalls
@@ -32,6 +34,8 @@ class OwnCallers:
     """`calls` is None where the node's own calls are not seen: then nothing is held."""
 
     on_answer: OnAnswer
+    on_sent: Callable[[bytes], None]
+    "Told the flow of each SYN that is sent"
 
     def __init__(self, calls: OwnCalls | None, *, on_failure: Callable[[], None]) -> None:
         """`on_failure` is called when the kernel refuses something; it is tried again each beat."""
@@ -39,6 +43,8 @@ class OwnCallers:
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._is_due = False
+        # Until the node's proxy has caught up; no more than are held.
+        self._put_off: dict[bytes, tuple[HeldSyn, bytes]] = {}
 
     def follow(self, frontends: Iterable[bytes], *, is_held: bool) -> None:
         """Their services are held from now on, or are no more. The kernel hears it soon."""
@@ -69,21 +75,23 @@ class OwnCallers:
             self._try(self._calls.beat)
             self.apply()
 
-    def let_in(self, held: HeldSyn, frame: bytes) -> bool:
+    def let_in(self, held: HeldSyn, frame: bytes) -> None:
         """Send it, unless its caller has an answer by now. Raises OSError."""
         assert self._calls is not None
         self.apply()
-        if self._calls.holds(frontend_of(held.syn.flow)):
-            return False  # The next repeat is in time, or the caller's own.
-        caller, flow = self._calls.caller(held.syn.flow), held.syn.flow
-        if caller is Caller.WAITING:
-            self._calls.send(frame)
-            # Often it has its answer by now: on one node all of it happens in that very call.
-            self._loop.call_soon(self._look, flow)
-            return True
-        is_gone = caller is Caller.GONE
-        self._loop.call_soon(lambda: self.on_answer(flow, is_reset=is_gone))
-        return False
+        flow = held.syn.flow
+        if self._calls.holds(frontend_of(flow)):
+            self._put_off[flow] = held, frame
+            return
+        caller = self._calls.caller(flow)
+        if caller is not Caller.WAITING:
+            is_gone = caller is Caller.GONE
+            self._loop.call_soon(lambda: self.on_answer(flow, is_reset=is_gone))
+            return
+        self._calls.send(frame)
+        self.on_sent(flow)
+        # Often it has its answer by now: on one node all of it happens in that very call.
+        self._loop.call_soon(self._look, flow)
 
     def refuse(self, held: HeldSyn) -> None:
         """Answer it with RST. Raises OSError."""
@@ -100,6 +108,11 @@ class OwnCallers:
     def _apply_soon(self) -> None:
         self._is_due = False
         self.apply()
+        put_off, self._put_off = self._put_off, {}
+        for held, frame in put_off.values():
+            # Older ones are given up; their callers have sent another since.
+            if held.due_ns > time.monotonic_ns():
+                self._try(partial(self.let_in, held, frame))
 
     def _try(self, step: Callable[[], None]) -> None:
         try:

@@ -111,7 +111,8 @@ def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack
         watches_listen=settings.readiness is not Readiness.PROBE,
     )
     if own_calls is not None:
-        own_calls.on_syn, own_calls.on_lost = agent.own_held, agent.own_lost
+        own_calls.on_syn = agent.own_held
+        own_calls.on_lost = lambda: metrics.gave_up("queue_full", 1)
         asyncio.get_running_loop().add_reader(own_calls.log, own_calls.log.consume)
         leaving.callback(own_calls.close)
     agent.prober = Prober(interval_s=settings.probe_interval_s, on_answer=agent.probe_answered)

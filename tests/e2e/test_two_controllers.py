@@ -56,7 +56,7 @@ def test_the_leader_killed_in_a_wake_is_one_syn_all_the_same(
     """
     cluster = declared.cluster
     declared.wait_until_cold()
-    leader = controllers.leader()
+    leader, told = controllers.leader(), len(wakes_told(declared))
     with (
         concurrent.futures.ThreadPoolExecutor() as pool,
         cluster.client.capture(f"host {ADDRESS}") as capture,
@@ -78,8 +78,13 @@ def test_the_leader_killed_in_a_wake_is_one_syn_all_the_same(
     assert len(sent) == 1 + (took_ms > 1000)
     assert took_ms < WITHOUT_LEADER_MS
     declared.wait_until_phase("Warm", timeout_s=40)
+    until(lambda: len(wakes_told(declared)) > told, "the Event of the wake", timeout_s=20)
     # Another pod in its place: a container that ends again and again is started ever later.
     cluster.kubectl("delete", "pod", SYSTEM, leader.pod)
+
+
+def wakes_told(wangell: Wangell) -> list[str]:
+    return [note for note in wangell.events() if note.startswith("woke in")]
 
 
 def times(capture: Capture, expression: str) -> list[float]:
