@@ -1,6 +1,8 @@
 """One leader after another: whatever the first had begun to lower, stays up."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from tests.kube.fake_cluster import FakeCluster
 from tests.kube.house import KEY, NAME, SCALE, KubeHouse
@@ -203,3 +205,25 @@ async def test_a_successor_knows_of_an_activation_that_no_status_tells_yet(
     assert successor.service.activation == 1
     await successor.end()
     await other.end()
+
+
+@story
+async def test_one_raised_before_the_answer_to_a_lowering_came_is_not_missed(
+    house: KubeHouse,
+) -> None:
+    """The watch tells of it while the lowering is under way; nobody tells of it again."""
+    await house.draining()
+    merge = house.cluster.merge
+
+    async def answers_late(path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        answer = await merge(path, body)
+        if body.get("spec", {}).get("replicas") == 0:
+            house.cluster.change(DEPLOYMENT, spec={"replicas": 1})
+            await settle(0.05)
+        return answer
+
+    house.cluster.merge = answers_late  # type: ignore[method-assign]
+    await house.armed()
+    await settle(1)
+    assert house.phase is Phase.WAKING
+    assert house.replicas == 1

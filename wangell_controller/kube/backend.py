@@ -354,7 +354,12 @@ class KubeBackend:
         except ConflictError:
             return _seen(await self._api.get(slot.deployment_path))
         slot.version = max(slot.version, version_of(scale))
+        # What the watch told meanwhile, another's raise perhaps, is not told again. We end first.
+        self._loop.call_soon(self._look_again, slot.manifest.key)
         return None
+
+    def _look_again(self, key: str) -> None:
+        self.deployed(key, self._inventory.deployment(key))
 
 
 def _seen(deployment: Object | None) -> _Seen | None:
