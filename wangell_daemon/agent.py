@@ -107,7 +107,7 @@ class Agent:
         self.on_synced: Callable[[], None] = lambda: None
         self._actions: dict[type, Callable[..., None]] = {
             SetMode: self._set_mode,
-            Restrict: lambda effect: datapath.restrict(effect.frontend, effect.sources),
+            Restrict: self._restrict,
             ForgetFrontends: self._forget,
             HandOver: self._hand_over,
             EndHandOver: self._end_hand_over,
@@ -300,9 +300,13 @@ class Agent:
         self._datapath.set_service(effect.frontends, slot=effect.slot, mode=effect.mode)
         self._own_callers.follow(effect.frontends, is_held=effect.mode is Mode.HOLD)
 
+    def _restrict(self, effect: Restrict) -> None:
+        self._own_callers.restrict(effect.frontend, effect.sources)
+        self._datapath.restrict(effect.frontend, effect.sources)
+
     def _forget(self, effect: ForgetFrontends) -> None:
         self._datapath.forget(effect.frontends)
-        self._own_callers.follow(effect.frontends, is_held=False)
+        self._own_callers.forget(effect.frontends)
 
     def _hand_over(self, effect: HandOver) -> None:
         self._handover.replace(

@@ -7,7 +7,7 @@ wake in which nobody of this node may wait. A SYN that comes in between is let i
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Protocol
 
@@ -54,6 +54,18 @@ class OwnCallers:
         if self._calls.is_changed and not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._apply_soon)
+
+    def restrict(self, frontend: bytes, sources: Collection[str]) -> None:
+        """Let only these networks call a frontend; none: whoever will."""
+        if self._calls is not None:
+            calls = self._calls
+            self._try(lambda: calls.restrict(frontend, sources))
+
+    def forget(self, frontends: Iterable[bytes]) -> None:
+        """They are no service's any more."""
+        for frontend in frontends:
+            self.restrict(frontend, ())
+        self.follow(frontends, is_held=False)
 
     def apply(self) -> None:
         """Tell the kernel now; what the node's proxy is to know first, as soon as it does."""

@@ -87,7 +87,7 @@ async def _serve(settings: Settings, datapath: Datapath) -> bool:
 
 def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack) -> Agent:
     refuser, cold_starts = Refuser(), ColdStartLog(settings.cold_start_log)
-    handover, own_calls = Handover(), _own_calls()
+    handover, own_calls = Handover(), _own_calls(datapath.addresses)
     leaving.callback(handover.close)
     leaving.callback(refuser.close)
     leaving.callback(cold_starts.close)
@@ -120,9 +120,9 @@ def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack
     return agent
 
 
-def _own_calls() -> OwnCalls | None:
+def _own_calls(own_addresses: tuple[str, ...]) -> OwnCalls | None:
     try:
-        return OwnCalls()
+        return OwnCalls(own_addresses=own_addresses)
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise

@@ -2,7 +2,7 @@
 # ruff: noqa: ARG002 (the parts that write down what they are told take the real ones' arguments)
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +22,7 @@ class Calls:
     def __init__(self) -> None:
         self.held: set[bytes] = set()
         self.wanted: set[bytes] = set()
+        self.restricted: dict[bytes, Collection[str]] = {}
         self.sent: list[bytes] = []
         self.refused: list[bytes] = []
         self.restored = self.beats = 0
@@ -37,6 +38,9 @@ class Calls:
 
     def let_pass(self, frontends: Iterable[bytes]) -> None:
         self.wanted -= set(frontends)
+
+    def restrict(self, frontend: bytes, sources: Collection[str]) -> None:
+        self.restricted[frontend] = sources
 
     def apply(self) -> None:
         if self.fails:

@@ -7,8 +7,9 @@ answer to it, tells whether it has one. A placeholder endpoint would cost the ca
 """
 
 import contextlib
+import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from wangell_daemon.datapath.nflog import PacketLog
@@ -27,6 +28,8 @@ ALIVE_MS = 30_000
 CHANGES_MAX = 200
 
 _ASLEEP, _ALIVE, _TCP = "asleep4", "alive", b"\x06"
+_RESTRICTED, _INSIDERS = "restricted4", "insiders4"
+_Element = tuple[str, bytes]  # a set's name, and a key of it
 _ETHERNET = bytes(12) + b"\x08\x00"
 
 
@@ -38,8 +41,11 @@ class OwnCalls:
         *,
         on_syn: Callable[[bytes], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
+        own_addresses: tuple[str, ...] = (),
     ) -> None:
         """`on_syn` is given a frame, `on_lost` told of SYNs that there was no room for.
+
+        `own_addresses` are the node's; a call from any other is outside every range.
 
         Raises DatapathError, and OSError: EBUSY where another daemon of this network namespace,
         for another interface, sees to them.
@@ -56,6 +62,8 @@ class OwnCalls:
         self._connections = Connections()
         self._asleep: set[bytes] = set()
         self._changed: set[bytes] = set()
+        self._own_addresses = own_addresses
+        self._restrictions: dict[bytes, frozenset[_Element]] = {}
 
     def hold(self, frontends: Iterable[bytes]) -> None:
         """Hold their SYNs from the next `apply` on."""
@@ -68,6 +76,22 @@ class OwnCalls:
         keys = self._asleep.intersection(frontends)
         self._changed |= keys
         self._asleep -= keys
+
+    def restrict(self, frontend: bytes, sources: Collection[str]) -> None:
+        """Let only these networks call a frontend; none: whoever will. Raises OSError."""
+        if not frontend.startswith(V4_MAPPED):
+            return
+        held = self._restrictions.pop(frontend, frozenset())
+        wanted = self._elements(frontend, sources)
+        if wanted:
+            self._restrictions[frontend] = wanted
+        messages = [delete(*each) for each in held - wanted]
+        messages += [add(*each) for each in wanted - held]
+        if messages:
+            try:
+                self._nftables.commit(*messages)
+            except FileNotFoundError:  # Somebody has deleted one.
+                self._restate()
 
     @property
     def is_changed(self) -> bool:
@@ -96,6 +120,7 @@ class OwnCalls:
 
     def restore(self) -> None:
         """What a predecessor left that nobody claims goes. Raises OSError."""
+        self._restate()
         self._changed = set(self._asleep)
         self._nftables.commit(flush(_ASLEEP))
         self.apply()
@@ -132,5 +157,27 @@ class OwnCalls:
         return self._nftables.has("kube-proxy", "no-endpoint-services", key)
 
     def _change(self, frontend: bytes) -> bytes:
-        key = frontend[12:16] + frontend[16:18] + b"\0\0"
+        key = _key(frontend)
         return add(_ASLEEP, key) if frontend in self._asleep else delete(_ASLEEP, key)
+
+    def _elements(self, frontend: bytes, sources: Collection[str]) -> frozenset[_Element]:
+        networks = [ipaddress.ip_network(each) for each in sources]
+        insiders = [
+            address
+            for address in map(ipaddress.ip_address, self._own_addresses)
+            if any(address in network for network in networks)
+        ]
+        found = {(_INSIDERS, each.packed + _key(frontend)) for each in insiders}
+        return frozenset(found | {(_RESTRICTED, _key(frontend))} if networks else ())
+
+    def _restate(self) -> None:
+        """Who may call comes before who must ask: an insider is never shut out."""
+        elements = sorted({each for held in self._restrictions.values() for each in held})
+        messages = [flush(_RESTRICTED), flush(_INSIDERS), *(add(*each) for each in elements)]
+        for first in range(0, len(messages), CHANGES_MAX):
+            self._nftables.commit(*messages[first : first + CHANGES_MAX])
+
+
+def _key(frontend: bytes) -> bytes:
+    """As nftables concatenates address and port."""
+    return frontend[12:16] + frontend[16:18] + b"\0\0"
