@@ -133,6 +133,8 @@ def test_a_dockerfile_describes_what_the_builder_makes(
     assert shlex.split(installed[1]) == asked["apt"]
     assert f"'/src[{asked['extra']}]'" in dockerfile
     assert f"\nUSER {image.user}\n" in stage
+    variables = dict(re.findall(r"^ENV (\w+)=(\S+)$", stage, re.MULTILINE))
+    assert variables == image.environment
     assert f"\nENTRYPOINT {json.dumps(list(image.entrypoint))}\n" in stage
 
 
