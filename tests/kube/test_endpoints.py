@@ -59,12 +59,37 @@ def test_it_is_routed_once_its_slice_has_called_it_ready_for_a_while() -> None:
     assert endpoints.next_at(now=NOW + ROUTED_AFTER_S) is None
 
 
-def test_ready_again_does_not_count_anew() -> None:
+def test_one_that_stops_being_ready_before_it_is_routed_begins_anew() -> None:
     endpoints = seen(running())
     endpoints.see_ready({"pod-1"}, now=NOW)
     endpoints.see_ready(frozenset(), now=NOW + 1)
+    assert endpoints.next_at(now=NOW + 1) is None
     endpoints.see_ready({"pod-1"}, now=NOW + 4)
+    assert not told(endpoints, NOW + ROUTED_AFTER_S)[0].is_routed
+    assert told(endpoints, NOW + 4 + ROUTED_AFTER_S)[0].is_routed
+
+
+def test_said_again_ready_does_not_count_anew() -> None:
+    endpoints = seen(running())
+    for after_s in range(4):
+        endpoints.see_ready({"pod-1"}, now=NOW + after_s)
     assert told(endpoints, NOW + ROUTED_AFTER_S)[0].is_routed
+
+
+def test_a_container_that_ended_is_routed_only_after_its_slice_calls_the_next_one_ready() -> None:
+    """It will listen again half a second later, and proxies would refuse its callers until then."""
+    endpoints = seen(running())
+    endpoints.see_ready({"pod-1"}, now=NOW)
+    assert told(endpoints, NOW + 100)[0].is_routed
+    crashed = pod("pod-1", node="node1", address="10.244.0.5", state={"waiting": {}})
+    endpoints.see_pods([pod_of(crashed)])
+    endpoints.see_ready({"pod-1"}, now=NOW + 100)  # The slice follows the pod.
+    assert not told(endpoints, NOW + 200)[0].is_routed
+
+    endpoints.see_pods([pod_of(running())])
+    endpoints.see_ready({"pod-1"}, now=NOW + 201)
+    assert not told(endpoints, NOW + 201)[0].is_routed
+    assert told(endpoints, NOW + 201 + ROUTED_AFTER_S)[0].is_routed
 
 
 def test_routed_once_it_stays_so() -> None:

@@ -25,7 +25,7 @@ class Endpoints:
     frontends: tuple[Frontend, ...] = ()
     _pods: tuple[Pod, ...] = ()
     _ready_since: dict[str, float] = field(default_factory=dict)
-    "By pod, from the first time on: a probe that fails later is for Kubernetes to act on"
+    "By pod. Once routed it stays so: a probe that fails later is for Kubernetes to act on"
 
     @property
     def is_running(self) -> bool:
@@ -40,14 +40,17 @@ class Endpoints:
     def see_pods(self, pods: Iterable[Pod]) -> None:
         """Take all the pods that there are now."""
         self._pods = tuple(sorted(pods, key=lambda pod: pod.uid))
-        there = {pod.uid for pod in self._pods}
-        self._ready_since = {uid: at for uid, at in self._ready_since.items() if uid in there}
+        # One whose container starts anew will listen long before its slice calls it ready again.
+        running = self.running
+        self._ready_since = {uid: at for uid, at in self._ready_since.items() if uid in running}
 
     def see_ready(self, ready: Collection[str], *, now: float) -> None:
         """Take the pods that the EndpointSlices call ready now."""
-        for pod in self._pods:
-            if pod.uid in ready:
-                self._ready_since.setdefault(pod.uid, now)
+        for uid in self.running:
+            if uid in ready:
+                self._ready_since.setdefault(uid, now)
+            elif not self._is_routed(uid, now):
+                self._ready_since.pop(uid, None)
 
     def placed(self, *, now: float) -> ServicePlaced:
         """Return what there is to tell."""
