@@ -17,6 +17,7 @@ from wangell_daemon.effects import (
     Effect,
     EndColdStart,
     EndHandOver,
+    EndUnclaimedHandOvers,
     EndWait,
     ForgetFrontends,
     ForgetReplica,
@@ -34,6 +35,7 @@ from wangell_daemon.effects import (
     Unwatch,
     Watch,
 )
+from wangell_daemon.handing_over import HandingOver
 from wangell_daemon.held import HeldSyn
 from wangell_daemon.kernel_events import own_syn, parse_answered, parse_held, parse_listened
 from wangell_daemon.link import Link
@@ -63,8 +65,6 @@ log = logging.getLogger(__name__)
 
 # Thirty within what XDP waits for, and what the controller's idle timers need at the finest.
 BEAT_INTERVAL_S = 1.0
-# Well within the 30 s after which the kernel forgets an element.
-RENEW_EVERY_BEATS = 10
 # A replica that cannot be asked counts as busy: missing data is never zero traffic.
 UNKNOWN_CONNECTIONS = 1
 
@@ -85,10 +85,13 @@ class Agent:
         workload_rule: WorkloadRule,
         clock: str,
         watches_listen: bool,
+        reuses_addresses: bool,
     ) -> None:
+        """`reuses_addresses`: see HandingOver."""
         self._node = node
         self._datapath = datapath
-        self._handover = handover
+        handing_over = HandingOver(handover, metrics, reuses_addresses=reuses_addresses)
+        self._handing_over = handing_over
         self._own_callers = own_callers
         own_callers.on_answer, own_callers.on_sent = self._own_answered, self._own_sent
         self._refuser = refuser
@@ -99,7 +102,6 @@ class Agent:
         self._workload_rule = workload_rule
         self._listeners = Listeners(workload_rule)
         self._loop = asyncio.get_running_loop()
-        self._beats = 0
         self._is_synced = False
         self._timer: asyncio.TimerHandle | None = None
         self.link = Link(self)
@@ -109,8 +111,9 @@ class Agent:
             SetMode: self._set_mode,
             Restrict: self._restrict,
             ForgetFrontends: self._forget,
-            HandOver: self._hand_over,
-            EndHandOver: self._end_hand_over,
+            HandOver: handing_over.hand_over,
+            EndHandOver: handing_over.end,
+            EndUnclaimedHandOvers: lambda _: handing_over.end_unclaimed(),
             Watch: lambda effect: datapath.watch(effect.flow),
             Unwatch: lambda effect: datapath.unwatch(effect.flow),
             Inject: self._inject,
@@ -221,7 +224,7 @@ class Agent:
             self.record_changed(gone, None)
         if not self._is_synced:
             self._own_callers.restore()
-        self._is_synced = True
+        self._is_synced = self._handing_over.is_vouched_for = True
         self._carry_out(self._node.table_synced(now_ns=time.monotonic_ns()))
         self.on_synced()
 
@@ -247,6 +250,7 @@ class Agent:
 
     def link_changed(self, *, is_up: bool) -> None:
         """A controller answers, or none does."""
+        self._handing_over.is_vouched_for &= is_up
         self.metrics.linked(is_up)
 
     def round_trip(self, seconds: float) -> None:
@@ -261,9 +265,7 @@ class Agent:
         self._datapath.beat()
         self._own_callers.beat()
         self.link.tell_if_alone(self._loop.time())
-        self._beats += 1
-        if self._beats % RENEW_EVERY_BEATS == 0:
-            self._handover.renew()
+        self._handing_over.beat()
         self.metrics.waiting(self._node.held)
         now_ns = time.monotonic_ns()
         self._carry_out(self._node.repeat(now_ns=now_ns))
@@ -307,15 +309,6 @@ class Agent:
     def _forget(self, effect: ForgetFrontends) -> None:
         self._datapath.forget(effect.frontends)
         self._own_callers.forget(effect.frontends)
-
-    def _hand_over(self, effect: HandOver) -> None:
-        self._handover.replace(
-            effect.frontends, address=effect.address, port=effect.port, is_away=effect.is_away
-        )
-
-    def _end_hand_over(self, effect: EndHandOver) -> None:
-        for frontend in effect.frontends:
-            self._handover.end(frontend)
 
     def _inject(self, effect: Inject) -> None:
         held = effect.held

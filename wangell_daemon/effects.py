@@ -12,6 +12,7 @@ __all__ = [
     "Effect",
     "EndColdStart",
     "EndHandOver",
+    "EndUnclaimedHandOvers",
     "EndWait",
     "ForgetFrontends",
     "ForgetReplica",
@@ -82,6 +83,11 @@ class EndHandOver:
     """kube-proxy knows by now, or the replica is going."""
 
     frontends: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndUnclaimedHandOvers:
+    """What a predecessor left and no record has asked for: its replica may be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +210,7 @@ Effect = (
     | ForgetFrontends
     | HandOver
     | EndHandOver
+    | EndUnclaimedHandOvers
     | Watch
     | Unwatch
     | Inject

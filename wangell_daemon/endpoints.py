@@ -12,12 +12,16 @@ def chosen_endpoint(
 ) -> Endpoint | None:
     """Return the one that is known to listen, else one of this node: it sees the client's address.
 
-    `heard` is the workload that was heard to listen, and may have an address that the record lacks.
+    None where the node's own proxy knows one by now: to another that is new, it sends callers when
+    that is ready, and not before. `heard` is the workload that was heard to listen, and its address
+    there is newer than the record's: a pod whose sandbox was made anew has another.
     """
     endpoints = []
     for each in record.endpoints if record is not None else ():
+        if each.is_routed:
+            return None
         is_heard = each.workload == heard
-        address = each.address or (heard_address if is_heard else "")
+        address = (heard_address if is_heard else "") or each.address
         if address:
             endpoints.append(dataclasses.replace(each, address=address))
     endpoints.sort(key=lambda each: (each.workload != heard, each.node != node))

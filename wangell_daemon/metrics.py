@@ -17,6 +17,11 @@ SECONDS = (
 )
 # The platform's own phases lie between 50 us and some ms.
 PHASE_SECONDS = (0.00005, 0.0001, 0.0002, 0.0003, *SECONDS)
+# It lies between a LISTEN and the replay, and must not take more than 0.5 ms.
+HANDOVER_SECONDS = (
+    *(0.0001, 0.00015, 0.0002, 0.00025, 0.0003, 0.00035, 0.0004, 0.00045, 0.0005),
+    *(0.00075, 0.001, 0.002, 0.005, 0.01, 0.02),
+)
 # A service has some 250 series once it has been woken here; what exceeds this shares one label.
 LABELLED_SERVICES_MAX = 1000
 OTHER = "_other"
@@ -56,6 +61,12 @@ class Metrics:
             "wangell_link_round_trip_seconds",
             "Round trips of acknowledged messages to the controller.",
             buckets=PHASE_SECONDS,
+            registry=self.registry,
+        )
+        self._handover = Histogram(
+            "wangell_handover_seconds",
+            "How long it took to send a service's new connections to a replica.",
+            buckets=HANDOVER_SECONDS,
             registry=self.registry,
         )
         self._is_linked = Gauge(
@@ -106,6 +117,10 @@ class Metrics:
     def round_trip(self, seconds: float) -> None:
         """A message was acknowledged."""
         self._round_trip.observe(seconds)
+
+    def handed_over(self, seconds: float) -> None:
+        """A service's new connections go to a replica by now."""
+        self._handover.observe(seconds)
 
     def linked(self, is_up: bool) -> None:  # noqa: FBT001 (it is the value)
         """A controller answers, or none does."""

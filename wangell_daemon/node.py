@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from wangell_daemon.deadlines import Deadlines
-from wangell_daemon.effects import Effect, ForgetFrontends, ForgetReplica, GiveUp
+from wangell_daemon.effects import (
+    Effect,
+    EndUnclaimedHandOvers,
+    ForgetFrontends,
+    ForgetReplica,
+    GiveUp,
+)
 from wangell_daemon.frontends import Restrictions, keys_of, sources_of
 from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
 from wangell_daemon.packets import frontend_of, frontend_text
@@ -70,6 +76,7 @@ class Node:
         self._overruled: dict[str, ServiceRecord] = {}
         self._adopted = dict(adopted or {})
         self._restrictions = Restrictions(self._adopted)
+        self._has_table = False
         self._slots = Slots(self._adopted.values())
         self._early: dict[bytes, dict[bytes, HeldSyn]] = {}  # by adopted frontend, by flow
         self._heard: dict[Replica, Listens] = {}  # of workloads that no record names (yet)
@@ -112,6 +119,9 @@ class Node:
             effects += self.record(name, self._overruled[name], now_ns=now_ns)
         for service in self:
             effects += self._after(service, service.link_restored())
+        if not self._has_table:
+            self._has_table = True
+            effects.append(EndUnclaimedHandOvers())
         return effects
 
     def started(self, report: Started, *, rtt_ns: int | None, now_ns: int) -> list[Effect]:

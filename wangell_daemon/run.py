@@ -109,6 +109,7 @@ def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack
         workload_rule=_workload_rule(settings),
         clock=BOOT_ID.read_text().strip(),
         watches_listen=settings.readiness is not Readiness.PROBE,
+        reuses_addresses=settings.workload is Workload.CGROUP,
     )
     if own_calls is not None:
         own_calls.on_syn = agent.own_held

@@ -282,7 +282,7 @@ class Service:
         endpoint = chosen_endpoint(
             self.record, heard=self._heard, heard_address=self._heard_address, node=self._node
         )
-        if endpoint is None or self.record is None or endpoint.is_routed:
+        if endpoint is None or self.record is None:
             return self.routing.end_hand_over()
         is_away = endpoint.node != self._node
         return self.routing.hand_over(endpoint.address, self.record.target_port, is_away=is_away)

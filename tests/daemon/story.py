@@ -14,6 +14,7 @@ from wangell_daemon.effects import (
     Effect,
     EndColdStart,
     EndHandOver,
+    EndUnclaimedHandOvers,
     EndWait,
     ForgetFrontends,
     ForgetReplica,
@@ -105,6 +106,7 @@ class Story:
         self.watched: set[bytes] = set()
         self.held: set[bytes] = set()
         self.handed_over: dict[bytes, str] = {}
+        self.left_handed_over: set[bytes] = set(adopted or {})
         self.probed: dict[str, list[str]] = {}
         self.log: list[str] = []
         self.went_in: list[tuple[float, str]] = []
@@ -124,6 +126,7 @@ class Story:
             ForgetFrontends: self._forget,
             HandOver: self._hand_over,
             EndHandOver: self._end_hand_over,
+            EndUnclaimedHandOvers: lambda _: self.left_handed_over.clear(),
             Watch: self._watch,
             Unwatch: self._unwatch,
             Inject: self._inject,

@@ -15,10 +15,11 @@ from tests.daemon.packets import ACK, Segment
 from tests.daemon.story import HERE, OURS, VIP, X, flow_of, key, record
 from wangell_daemon import agent as agent_module
 from wangell_daemon.activity import ACTIVITY_SERVICES_MAX
-from wangell_daemon.agent import RENEW_EVERY_BEATS, Agent
+from wangell_daemon.agent import Agent
 from wangell_daemon.cold_start_log import ColdStartLog
 from wangell_daemon.datapath import Datapath, Handover, OwnCalls
 from wangell_daemon.effects import Mode
+from wangell_daemon.handing_over import RENEW_EVERY_BEATS
 from wangell_daemon.link import Link
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
@@ -88,6 +89,9 @@ class Kernel:
     def end(self, frontend: bytes) -> None:
         self._do("end handover")
 
+    def end_unclaimed(self) -> None:
+        self._do("end unclaimed handovers")
+
     def renew(self) -> None:
         self._do("renew")
 
@@ -141,7 +145,12 @@ class House:
     """An agent among parts that write everything down."""
 
     def __init__(
-        self, tmp_path: Path, *, watches_listen: bool = True, own_calls: OwnCalls | None = None
+        self,
+        tmp_path: Path,
+        *,
+        watches_listen: bool = True,
+        own_calls: OwnCalls | None = None,
+        reuses_addresses: bool = False,
     ) -> None:
         self.kernel = Kernel()
         self.controller = Controller(self.kernel.journal)
@@ -159,6 +168,7 @@ class House:
             workload_rule=Rule(),
             clock="ours",
             watches_listen=watches_listen,
+            reuses_addresses=reuses_addresses,
         )
         self._listeners = self.agent._listeners
         self.agent.link = cast("Link", self.controller)
@@ -451,6 +461,51 @@ def test_handovers_are_renewed_well_within_their_timeout(play: Play) -> None:
     assert house.journal.count("renew") == 3
     assert house.journal.count("beat") == 3 * RENEW_EVERY_BEATS
     assert RENEW_EVERY_BEATS * agent_module.BEAT_INTERVAL_S * 2 < 30
+
+
+def test_where_addresses_are_reused_nothing_is_renewed_that_no_controller_vouches_for(
+    tmp_path: Path,
+) -> None:
+    async def told() -> House:
+        house = House(tmp_path, reuses_addresses=True)
+
+        def renewals() -> int:
+            house.journal.clear()
+            for _ in range(RENEW_EVERY_BEATS):
+                house.agent.beat()
+            return house.journal.count("renew")
+
+        assert renewals() == 0, "a predecessor's, of which nothing is known yet"
+        house.agent.link_changed(is_up=True)
+        assert renewals() == 0, "linked, and its table not here yet"
+        house.agent.table_synced([])
+        assert renewals() == 1
+        house.agent.link_changed(is_up=False)
+        assert renewals() == 0
+        house.agent.link_changed(is_up=True)
+        house.agent.table_synced([])
+        assert renewals() == 1
+        house.close()
+        return house
+
+    asyncio.run(told())
+
+
+def test_a_handover_is_timed(play: Play) -> None:
+    def story(house: House) -> None:
+        house.table(Phase.WARM, activation=1)
+
+    house = play(story)
+    assert house.count("wangell_handover_seconds_count") == 1
+    assert 0 < house.count("wangell_handover_seconds_sum") < 1
+
+
+def test_one_that_was_refused_is_not_timed(play: Play) -> None:
+    def story(house: House) -> None:
+        house.kernel.fails["hand over to 10.244.0.5:8080"] = OSError(1, "Operation not permitted")
+        house.table(Phase.WARM, activation=1)
+
+    assert play(story).count("wangell_handover_seconds_count") == 0
 
 
 def test_the_activity_of_ten_thousand_services_goes_in_parts_that_fit(play: Play) -> None:

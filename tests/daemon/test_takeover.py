@@ -187,6 +187,7 @@ def test_a_wake_that_nobody_was_there_to_hear_is_told_with_the_table() -> None:
 def test_another_controller_is_told_nothing_of_services_at_rest() -> None:
     story = Story().awake()
     story.table(Phase.COLD, name=Y, vips=(SECOND_VIP,), endpoints=(OTHER,))
+    story.synced()
     log = list(story.log)
     story.synced()
     assert story.log == log

@@ -215,6 +215,30 @@ def test_a_successor_takes_over_what_its_predecessor_left(site: Site) -> None:
     assert len(site.elements("handover4")) == 1
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+def test_what_a_predecessor_left_and_nobody_claims_goes_once_the_table_is_whole(
+    site: Site, is_away: bool
+) -> None:
+    """Its replica may have gone meanwhile, and its address be another's."""
+    site.handover.replace(SEVERAL, address="10.9.1.1", port=TARGET_PORT, is_away=is_away)
+    site.handover.close()
+    site.handover = site.node.run(Handover)
+    assert len(site.elements("handover4")) == len(SEVERAL), "in force until the table is whole"
+    site.handover.replace([FRONTEND], address="10.9.2.1", port=TARGET_PORT, is_away=False)
+    for _ in range(2):
+        site.handover.end_unclaimed()
+    (element,) = site.elements("handover4")
+    assert "10.9.2.1" in json.dumps(element)
+    assert site.elements("away4") == []
+    site.call(reaches="other pod")
+
+
+def test_ours_are_claimed(site: Site) -> None:
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=True)
+    site.handover.end_unclaimed()
+    site.call(reaches="pod")
+
+
 def test_uninstalling_removes_all_of_it_and_twice_is_no_error(site: Site) -> None:
     site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
     for _ in range(2):

@@ -4,9 +4,11 @@ The daemon sets an element, then replays; conntrack pins the connections made me
 """
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from wangell_daemon.datapath.nfnetlink import Nftables, add, delete
 from wangell_daemon.datapath.nft import run_nft
@@ -19,16 +21,21 @@ log = logging.getLogger(__name__)
 RULES = Path(__file__).with_name("handover.nft")
 # Only for a daemon that died: elements are renewed well before, and deleted when they are over.
 TIMEOUT_MS = 30_000
+_OF_FRONTENDS = ("handover4", "handover6", "away4", "away6")
 
 
 class Handover:
-    """The map `handover` of this network namespace. Frontends are bytes, struct frontend."""
+    """The map `handover` of this network namespace. Frontends are bytes, struct frontend.
+
+    What a predecessor left stays in force until `end_unclaimed`, or until it times out.
+    """
 
     def __init__(self) -> None:
         """Raises DatapathError where nftables cannot be set up."""
         run_nft("-f", str(RULES))
         self._nftables = Nftables()
         self._held: dict[bytes, tuple[bytes, ...]] = {}  # frontend -> the messages that add it
+        self._adopted = frozenset(_frontends_there())
 
     def replace(
         self, frontends: Iterable[bytes], *, address: str, port: int, is_away: bool
@@ -46,6 +53,15 @@ class Handover:
         additions = self._held.pop(frontend, ())
         if additions:
             self._delete(frontend, count=len(additions))
+
+    def end_unclaimed(self) -> None:
+        """The table is whole: whose service asks for no handover, its replica may be anybody's now.
+
+        Raises OSError.
+        """
+        unclaimed, self._adopted = self._adopted - self._held.keys(), frozenset()
+        for frontend in unclaimed:
+            self._clear(frontend)
 
     def renew(self) -> None:
         """Keep all elements from timing out. One that is refused is logged."""
@@ -115,3 +131,22 @@ def _concatenated(frontend: bytes) -> bytes:
     """As nftables concatenates: each part padded to four bytes."""
     address = frontend[12:16] if _family(frontend) == 4 else frontend[:16]
     return address + frontend[16:18] + b"\0\0"
+
+
+def _frontends_there() -> list[bytes]:
+    """Those in the kernel. At the start only, so it may be nft, which reads the whole ruleset."""
+    listed = json.loads(run_nft("--json", "list", "table", "inet", "wangell"))["nftables"]
+    elements = [
+        element
+        for each in listed
+        for found in each.values()
+        if found.get("name") in _OF_FRONTENDS
+        for element in found.get("elem", ())
+    ]
+    return [frontend_key(*_key_of(element)["concat"]) for element in elements]
+
+
+def _key_of(element: Any) -> Any:
+    """A map's element is a pair of key and value; one with a timeout is wrapped."""
+    key = element[0] if isinstance(element, list) else element
+    return key["elem"]["val"] if "elem" in key else key
