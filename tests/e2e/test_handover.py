@@ -1,0 +1,205 @@
+"""The handover while it matters and no longer: to the right pod, or to none."""
+
+import concurrent.futures
+import ipaddress
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.client import SYN
+from tests.cluster.cluster import Cluster
+from tests.cluster.node import Node
+from tests.cluster.waiting import pause, until
+from tests.e2e.conftest import ADDRESS
+from tests.e2e.figures import record
+from tests.e2e.handovers import handed_to, named, replicas_handed_to, ways, who_answers
+from tests.e2e.wangell import NAME, Wangell
+
+pytestmark = pytest.mark.timeout(300)
+LINGERS_S = 15
+READY_AFTER_S = 45
+# What the EndpointSlice has to show on end, and what kubelet, its controller and ours may need.
+ROUTED_AFTER_S, TOLD_WITHIN_S = 5, 10
+CNI_ADDRESSES = "/var/lib/cni/networks/wangell"
+STRANGER = """\
+apiVersion: v1
+kind: Pod
+metadata: {{name: stranger}}
+spec:
+  nodeName: {node}
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: server
+      image: registry.loutres.me/helloworld-go:latest
+      imagePullPolicy: IfNotPresent
+      env: [{{name: TARGET, value: stranger}}]
+"""
+
+
+@pytest.fixture
+def at_rest(declared: Wangell) -> Wangell:
+    """The published manifest, and no pod of an earlier test's."""
+    declared.wait_until_cold()
+    return declared
+
+
+def use_template(wangell: Wangell, spec: dict[str, Any], **changes: Any) -> None:
+    """Change the service; return once the next wake's pod will be of it."""
+    wangell.change({"template": {"spec": spec}, **changes})
+    deployment = f"deployment/{NAME}"
+    until(
+        lambda: "TARGET" in str(wangell.cluster.get(deployment)["spec"]["template"]),
+        "its template",
+        timeout_s=20,
+    )
+
+
+def address_of(wangell: Wangell, pod: str) -> str:
+    """A pod's address, which its kubelet may tell after it has answered."""
+    cluster = wangell.cluster
+    until(lambda: "podIP" in cluster.get(f"pod/{pod}")["status"], "its address", timeout_s=10)
+    return str(cluster.get(f"pod/{pod}")["status"]["podIP"])
+
+
+def wait_until_handed_over(cluster: Cluster, address: str) -> None:
+    """Return once every node hands callers over to this pod, and to no other."""
+    wanted = dict.fromkeys(cluster.nodes, address)
+    until(lambda: handed_to(cluster, ADDRESS) == wanted, "both nodes' handovers", timeout_s=5)
+
+
+def test_two_wakes_in_a_row_each_reach_their_own_pod(at_rest: Wangell) -> None:
+    """The first wake's pod takes its time to go, listens all the while, and is never called."""
+    declared, cluster = at_rest, at_rest.cluster
+    lingers = {"preStop": {"sleep": {"seconds": LINGERS_S}}}
+    use_template(declared, named(lifecycle=lingers), idleTimeout=1)
+
+    first_at = time.monotonic()
+    first = who_answers(cluster, ADDRESS)
+    declared.wait_until_phase("Cold")
+    assert handed_to(cluster, ADDRESS) == {}, "deleted on arming"
+    with cluster.client.capture(f"host {ADDRESS}") as capture:
+        apart_s = time.monotonic() - first_at
+        second = who_answers(cluster, ADDRESS)
+    declared.change({"idleTimeout": 600})
+    answers = {who_answers(cluster, *way) for _ in range(10) for way in ways(declared, ADDRESS)}
+
+    pods = {pod["metadata"]["name"] for pod in declared.pods()}
+    assert pods == {first, second}, "the first one is there still"
+    assert answers == {second}
+    assert capture.count(f"{SYN} and dst host {ADDRESS}") == 1
+    wait_until_handed_over(cluster, address_of(declared, second))
+    assert address_of(declared, first) not in replicas_handed_to(cluster)
+    record(two_wakes_apart_s=round(apart_s, 1))
+
+
+@pytest.fixture
+def cordoned(cluster: Cluster) -> Iterator[list[str]]:
+    """Nodes that take no pod of the scheduler's; whoever asks adds to them."""
+    nodes: list[str] = []
+    yield nodes
+    for node in nodes:
+        cluster.kubectl("uncordon", node)
+
+
+def test_a_pods_address_that_is_anothers_by_now_gets_none_of_its_callers(
+    at_rest: Wangell, cordoned: list[str]
+) -> None:
+    """Its handover would last: its pod is never ready. Then it is gone, and no other may start."""
+    declared, cluster = at_rest, at_rest.cluster
+    late = {"tcpSocket": {"port": 8080}, "initialDelaySeconds": 600}
+    spec = {**named(readinessProbe=late), "terminationGracePeriodSeconds": 0}
+    use_template(declared, spec)
+    first = who_answers(cluster, ADDRESS)
+    address, callers = address_of(declared, first), ways(declared, ADDRESS)
+    wait_until_handed_over(cluster, address)
+
+    for name in cluster.nodes:
+        cordoned.append(name)
+        cluster.kubectl("cordon", name)
+    node = cluster.node(declared.pods()[0]["spec"]["nodeName"])
+    cluster.kubectl("delete", f"pod/{first}", "--grace-period=0", "--force")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        declared.wait_until_phase("Waking")
+        calls = [pool.submit(who_answers, cluster, *way) for way in callers]
+        try:
+            give_away(cluster, node, address)
+            assert address not in replicas_handed_to(cluster)
+            assert not any(call.done() for call in calls), "held: there is nobody to answer"
+            while cordoned:
+                cluster.kubectl("uncordon", cordoned.pop())
+            answers = {call.result() for call in calls}
+        finally:
+            cluster.kubectl("delete", "pod/stranger", "--ignore-not-found")
+
+    (second,) = answers
+    assert second in {pod["metadata"]["name"] for pod in declared.pods()} - {first}
+    wait_until_handed_over(cluster, address_of(declared, second))
+
+
+def give_away(cluster: Cluster, node: Node, address: str) -> None:
+    """Start another pod, on no Service's behalf, that has the address and answers at its port."""
+    until(lambda: _is_free(node, address), f"{address} free", timeout_s=30)
+    # It would hide the new pod behind the old one's link for half a minute.
+    node.run("ip", "neighbor", "flush", "to", address)
+    # host-local gives the next one to the last it gave.
+    before = ipaddress.ip_address(address) - 1
+    node.run("sh", "-c", f"echo -n {before} > {CNI_ADDRESSES}/last_reserved_ip.0")
+    cluster.apply(STRANGER.format(node=node.name))
+    cluster.wait_for("pod/stranger", "condition=Ready")
+    assert cluster.get("pod/stranger")["status"]["podIP"] == address
+    url = f"http://{address}:8080/"
+    assert "Hello stranger!" in node.run("curl", "--noproxy", "*", "-sSf", url)
+
+
+def _is_free(node: Node, address: str) -> bool:
+    return address not in node.run("ls", CNI_ADDRESSES).split()
+
+
+def test_until_a_pod_is_ready_and_for_5_s_more_callers_are_handed_over(at_rest: Wangell) -> None:
+    """Its server listens at once, and Kubernetes calls it ready after 45 s."""
+    declared, cluster = at_rest, at_rest.cluster
+    late = {"tcpSocket": {"port": 8080}, "initialDelaySeconds": READY_AFTER_S, "periodSeconds": 1}
+    use_template(declared, named(readinessProbe=late))
+    callers, calls = ways(declared, ADDRESS), 0
+    with cluster.client.capture() as capture:
+        pod = who_answers(cluster, ADDRESS)
+        began = time.monotonic()
+        while not is_ready(declared):
+            assert time.monotonic() - began < 2 * READY_AFTER_S
+            for way in callers:
+                assert who_answers(cluster, *way) == pod
+                calls += 1
+            pause(0.3)
+        ready_s = time.monotonic() - began
+        assert len(handed_to(cluster, ADDRESS)) == 2, "its slice has not shown it for 5 s yet"
+        gone = ROUTED_AFTER_S + TOLD_WITHIN_S
+        until(lambda: not handed_to(cluster, ADDRESS), "its end", timeout_s=gone)
+        ended_s = time.monotonic() - began - ready_s
+        for way in callers:
+            assert who_answers(cluster, *way) == pod
+
+    assert ready_s >= READY_AFTER_S - 1
+    assert ended_s >= ROUTED_AFTER_S - 1
+    syns = sum(
+        capture.count(f"{SYN} and dst host {host} and port {port}") for host, port in callers
+    )
+    assert syns == 1 + calls + len(callers), "one each, from the first to the last"
+    record(
+        late_readiness={
+            "ready_s": round(ready_s, 1),
+            "calls_before": calls,
+            "failed": 0,
+            "syns_per_call": 1,
+            "handover_ended_after_ready_s": round(ended_s, 1),
+        }
+    )
+
+
+def is_ready(wangell: Wangell) -> bool:
+    """Whether Kubernetes calls its pod ready."""
+    (pod,) = wangell.pods()
+    conditions = {each["type"]: each["status"] for each in pod["status"]["conditions"]}
+    return conditions["Ready"] == "True"
