@@ -17,7 +17,7 @@ from wangell_daemon.effects import (
 from wangell_daemon.frontends import Restrictions, keys_of, sources_of
 from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
 from wangell_daemon.packets import frontend_of, frontend_text
-from wangell_daemon.raised import record_of
+from wangell_daemon.raised import probes_of, record_of
 from wangell_daemon.service import Service
 from wangell_daemon.slots import SLOTS_MAX, Slots
 from wangell_proto.vocabulary import Phase, Raised, ServiceRecord, Started
@@ -142,7 +142,8 @@ class Node:
             return []
         effects = self._apply(service.name, record, now_ns=now_ns)
         self._overruled[service.name] = table
-        return effects
+        is_probed = self._probes or service.is_released
+        return effects if is_probed else effects + probes_of(record, service.name, node=self._name)
 
     # What the kernel says.
 

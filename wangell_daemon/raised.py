@@ -5,9 +5,10 @@ Pure.
 
 import dataclasses
 
+from wangell_daemon.effects import Effect, Probe
 from wangell_proto.vocabulary import Phase, Raised, ServiceRecord
 
-__all__ = ["record_of"]
+__all__ = ["probes_of", "record_of"]
 
 
 def record_of(raised: Raised, table: ServiceRecord) -> ServiceRecord | None:
@@ -25,3 +26,15 @@ def record_of(raised: Raised, table: ServiceRecord) -> ServiceRecord | None:
         activation=raised.activation,
         endpoints=raised.endpoints,
     )
+
+
+def probes_of(record: ServiceRecord, service: str, *, node: str) -> list[Effect]:
+    """Return what asks the node's replicas whether they listen, once each.
+
+    A leader that was killed in a drain may have left one that has listened all the time: no LISTEN
+    will come of it.
+    """
+    if record.phase is not Phase.WAKING:
+        return []
+    own = [each for each in record.endpoints if each.node == node and each.address]
+    return [Probe(service, each, record.target_port, is_once=True) for each in own]

@@ -57,7 +57,7 @@ class Service:
         self._node = node
         self._probes = probes
         self._wake: Wake | None = None
-        self._is_released = False
+        self.is_released = False
         self._heard: str | None = None  # the workload that listens, since the record turned cold
         self._heard_address = ""
         self._listened_ns = self._waking_since_ns = self._timeout_ns = 0
@@ -131,11 +131,11 @@ class Service:
     def syn(self, held: HeldSyn, *, now_ns: int) -> list[Effect]:
         """XDP has held a SYN. Where the service has been released meanwhile, it goes in at once."""
         is_new = self.held.hold(held)
-        if self._wake is None and not self._is_released:
+        if self._wake is None and not self.is_released:
             self._wake = Wake(Timeline(first_syn_ns=held.first_seen_ns, detected_ns=now_ns))
         if self._wake is not None:
             self._wake.clients += is_new
-        return self._let_in(now_ns=now_ns) if self._is_released else self._report_wake()
+        return self._let_in(now_ns=now_ns) if self.is_released else self._report_wake()
 
     def listens(
         self,
@@ -166,7 +166,7 @@ class Service:
             effects.append(EndWait(self.name, seen_ns - held.first_seen_ns))
         if self._wake is not None and not is_reset:
             self._wake.acked(seen_ns)
-        if self._is_released:
+        if self.is_released:
             effects += self._let_in(now_ns=now_ns)
         return effects + self._end_if_told() + self._end_if_abandoned("abandoned")
 
@@ -186,7 +186,7 @@ class Service:
         waiting_until_ns = self._waiting_until_ns()
         if waiting_until_ns is not None and waiting_until_ns <= now_ns:
             effects += self._refuse_waiting(now_ns=now_ns)
-        if self._is_released:
+        if self.is_released:
             effects += self._let_in(now_ns=now_ns)
         effects += self._repeat_wake(now_ns=now_ns)
         told_ns = self._wake.waits_for_start_until_ns() if self._wake else None
@@ -220,7 +220,7 @@ class Service:
         return reported is not None and self.record.activation > reported
 
     def _turned_waking(self, before: ServiceRecord | None, *, now_ns: int) -> list[Effect]:
-        if self._is_released:
+        if self.is_released:
             return self._admit(now_ns=now_ns)
         effects = self.routing.set_mode(Mode.HOLD) + self._hand_over()
         if self._heard is not None and now_ns - self._listened_ns <= HEARD_NS_MAX:
@@ -243,7 +243,7 @@ class Service:
 
     def _recall(self) -> None:
         """Nothing listens any more: what is out waits again."""
-        self._heard, self._is_released, self._look_again_ns = None, False, None
+        self._heard, self.is_released, self._look_again_ns = None, False, None
         self._meter.stop()
         self.held.recall()
 
@@ -254,8 +254,8 @@ class Service:
         return [*effects, *self._report_listening(), StopProbe(self.name)]
 
     def _admit(self, *, now_ns: int, listened_ns: int | None = None) -> list[Effect]:
-        if not self._is_released:
-            self._is_released, self.warm_since_ns = True, now_ns
+        if not self.is_released:
+            self.is_released, self.warm_since_ns = True, now_ns
             self._meter.start(now_ns=now_ns, callers=len(self.held))
         if self._wake is not None:
             self._wake.listened(listened_ns or now_ns)
@@ -303,7 +303,7 @@ class Service:
 
     def _repeat_at_ns(self) -> int | None:
         """When the wake is to be said again; None: nobody waits for a controller."""
-        record, is_over = self.record, not self.held or self._is_released
+        record, is_over = self.record, not self.held or self.is_released
         if is_over or self._wake is None or record is None or record.phase is Phase.WARM:
             return None
         return self._wake.repeat_at_ns
@@ -327,7 +327,7 @@ class Service:
 
     def _report_listening(self) -> list[Effect]:
         record = self.record
-        if record is None or self._heard is None or not self._is_released:
+        if record is None or self._heard is None or not self.is_released:
             return []
         if record.phase not in (Phase.COLD, Phase.WAKING):
             return []
@@ -362,7 +362,7 @@ class Service:
         return None if oldest_ns is None else oldest_ns + self._timeout_ns
 
     def _refuse_waiting(self, *, now_ns: int) -> list[Effect]:
-        if not self._is_released:
+        if not self.is_released:
             return self._refuse_all("timeout")
         expired = self.held.take_waiting_since(now_ns - self._timeout_ns)
         return refusals(self.name, expired)
@@ -381,7 +381,7 @@ class Service:
 
     def _end_if_abandoned(self, outcome: str) -> list[Effect]:
         """Nobody is left who waits for it, and nobody was answered."""
-        is_over = self._is_released and not self.held
+        is_over = self.is_released and not self.held
         is_open = self._wake is not None and not self._wake.is_answered
         return self._end(outcome) if is_over and is_open else []
 
@@ -396,4 +396,4 @@ class Service:
         """Of the wake under way: a record that is still cold is about to count one more."""
         if self.record is None:
             return 0
-        return self.record.activation + (self._is_released and self.record.phase is Phase.COLD)
+        return self.record.activation + (self.is_released and self.record.phase is Phase.COLD)

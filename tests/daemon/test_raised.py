@@ -78,6 +78,25 @@ def test_a_listen_that_came_first_counts() -> None:
     assert story.clients_in() == [CALLER]
 
 
+def test_one_that_has_listened_all_the_time_is_asked_at_once() -> None:
+    """The leader was killed between its record of a service at zero and its PATCH."""
+    story = held()
+    story.raised(activation=5, endpoints=(OURS, THEIRS))
+    assert story.probed == {X: ["10.244.0.5:8080 once"]}
+    story.listens()  # It answered.
+    assert story.clients_in() == [CALLER]
+    assert story.probed == {}
+
+
+def test_one_without_an_address_or_that_lets_callers_in_is_not_asked() -> None:
+    story = held()
+    story.raised(activation=5, endpoints=(NEW,))
+    assert story.probed == {}
+    story.listens(NEW.workload, address="10.244.0.9")
+    story.raised(activation=5, endpoints=(dataclasses.replace(NEW, address="10.244.0.9"),))
+    assert story.probed == {}
+
+
 def test_one_of_another_node_listens_when_it_is_said() -> None:
     story = held()
     story.raised(activation=5, endpoints=(THEIRS,))
