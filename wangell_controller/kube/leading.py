@@ -16,6 +16,7 @@ from wangell_controller.kube.events import Events
 from wangell_controller.kube.inventory import Inventory
 from wangell_controller.kube.lease import LeaseLostError
 from wangell_controller.kube.operator import Operator
+from wangell_controller.kube.surroundings import Surroundings
 from wangell_controller.link import ProtocolLink
 from wangell_controller.metrics import Metrics
 
@@ -86,6 +87,7 @@ class Leading:
         self._metrics = metrics
         fenced = OnlyLeading(api, leads)
         self.operator = operator = Operator(fenced, keeps_announced=keeps_announced)
+        self.surroundings = Surroundings(api, on_change=operator.surrounded)
         self.controller = Controller(
             link=link,
             metrics=metrics,

@@ -165,6 +165,8 @@ class Life:
             leads=lambda: self._candidate.leads,
         )
         self._leading = leading
+        await _insist(leading.surroundings.look, "what else the cluster runs")
+        self._take_on(leading.surroundings.follow())
         leading.begin(epoch)
         self._let_go_if_ending()
 

@@ -62,6 +62,7 @@ class Operator:
         self._keeps_announced = keeps_announced
         self._children = Children(api)
         self._problems: dict[str, Trouble] = {}
+        self._unsupported: Trouble | None = None
         self._is_leaving = False
         self.reconciler = Reconciler(self.look)
         self.statuses = Statuses(api, self.read_status)
@@ -117,6 +118,16 @@ class Operator:
         for key in self.inventory.declarations():
             if node_of(self.inventory.placeholder(key)) not in self.inventory.ready_nodes:
                 self.reconciler.hurry(key)
+
+    def surrounded(self, trouble: Trouble | None) -> None:
+        """Wangell cannot work in this cluster, or (None) can: in the first case it has no service.
+
+        Nothing is held then, and nothing made or changed: half of it would be worse.
+        """
+        self._unsupported = trouble
+        for key, declaration in list(self.inventory.declarations().items()):
+            self._note(key, None)
+            self.declared(key, declaration)
 
     # What the controller tells.
 
@@ -252,6 +263,7 @@ class Operator:
         around = Circumstances(
             generation=declaration["metadata"]["generation"],
             problem=self._problems.get(key),
+            is_supported=self._unsupported is None,
             before=declaration.get("status", {}),
             outside=outside_frontends_of(self.inventory.kube_service(key)),
         )
@@ -266,6 +278,10 @@ class Operator:
     # Declarations.
 
     def _take(self, key: str, declaration: Object) -> None:
+        if self._unsupported is not None:
+            self.controller.remove(key)
+            self._note(key, self._unsupported)
+            return
         manifest = self._parsed(key, declaration)
         if manifest is None:
             self.controller.remove(key)

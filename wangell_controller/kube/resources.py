@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 __all__ = [
+    "CONFIG_MAPS",
     "CONTROLLER_NAME",
     "DEPLOYMENTS",
     "ENDPOINT_SLICES",
@@ -77,6 +78,7 @@ NODES = Resource(group_version="v1", plural="nodes", kind="Node", is_namespaced=
 NAMESPACES = Resource(
     group_version="v1", plural="namespaces", kind="Namespace", is_namespaced=False
 )
+CONFIG_MAPS = Resource(group_version="v1", plural="configmaps", kind="ConfigMap")
 SECRETS = Resource(group_version="v1", plural="secrets", kind="Secret")
 ENDPOINT_SLICES = Resource(
     group_version="discovery.k8s.io/v1", plural="endpointslices", kind="EndpointSlice"

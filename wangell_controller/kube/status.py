@@ -7,6 +7,7 @@ from typing import Any
 
 from wangell_controller.backends import Trouble
 from wangell_controller.kube.desired import selector_of
+from wangell_controller.kube.surroundings import UNSUPPORTED
 from wangell_controller.model import rfc3339
 from wangell_controller.services import Service
 from wangell_proto.vocabulary import EACH_NODE, Frontend, Phase
@@ -29,9 +30,11 @@ class Circumstances:
     generation: int
     "metadata.generation of what is declared"
     problem: Trouble | None
-    "Why its Deployment or Service is not as it should be"
+    "Why its Deployment or Service is not as it should be, or cannot be"
     before: Mapping[str, Any]
     "The status as it was last written"
+    is_supported: bool = True
+    "Wangell can work in this cluster; where it cannot, `problem` says why"
     outside: tuple[Frontend, ...] = ()
     "Where callers outside the cluster find it"
 
@@ -64,11 +67,14 @@ def status_of(service: Service, around: Circumstances, *, now: datetime) -> dict
 
 
 def status_of_invalid(around: Circumstances, *, now: datetime) -> dict[str, Any]:
-    """Return the status of a declaration that cannot be acted on."""
+    """Return the status of a declaration that cannot be acted on, here or anywhere."""
     assert around.problem is not None
     reason, message = around.problem.reason, around.problem.message
     finding = _Finding(type="Ready", is_so=False, reason=reason, message=message)
-    conditions = [_condition(finding, around, now)]
+    findings = [finding]
+    if not around.is_supported:
+        findings.append(_Finding(type=UNSUPPORTED, is_so=True, reason=reason, message=message))
+    conditions = [_condition(each, around, now) for each in findings]
     return {"observedGeneration": around.generation, "conditions": conditions}
 
 

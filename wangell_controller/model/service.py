@@ -160,7 +160,7 @@ class Condition(Closed):
     """One thing that is so, is not so, or is not known, and since when."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
-    "What is said: Ready, Active, AddressAssigned or ActivationFailed."
+    "What is said: Ready, Active, AddressAssigned, ActivationFailed or Unsupported."
     status: Literal["True", "False", "Unknown"]
     "Whether it is so."
     observed_generation: Annotated[int, Field(ge=0)] | None = None
