@@ -85,7 +85,7 @@ class Applier:
             service.heard.clear()
             self._raise_again(service)
         elif (before, after) == (Phase.DRAINING, Phase.WARM):
-            self._raise_again(service)
+            self._raise_again(service, kept=tuple(each.workload for each in service.endpoints))
         elif after is Phase.DRAINING:
             service.armed.clear()
             self.backend.prepare_stop(service.key)
@@ -107,7 +107,9 @@ class Applier:
             self.link.publish(service.key, None)
         service.is_published = bool(service.frontends)
 
-    def started(self, service: Service, *, woken_ns: int, spawned_ns: int) -> None:
+    def started(
+        self, service: Service, *, woken_ns: int, spawned_ns: int, kept: tuple[str, ...] = ()
+    ) -> None:
         """The replica of this activation has been asked for: answer those who woke it."""
         service.started = Started(
             service=service.key,
@@ -115,6 +117,7 @@ class Applier:
             received_ns=woken_ns,
             spawned_ns=spawned_ns,
             clock=self._boot_id,
+            kept=kept,
         )
         self.answer(service)
 
@@ -133,11 +136,11 @@ class Applier:
         service.is_wake_waiting = False
         self.backend.start(service.key, service.activation)
 
-    def _raise_again(self, service: Service) -> None:
+    def _raise_again(self, service: Service, *, kept: tuple[str, ...] = ()) -> None:
         """Unasked: out of a drain, or another replica has come. What was reported is history."""
         service.activation += 1
         now_ns = int(self._clock() * 1e9)
-        self.started(service, woken_ns=now_ns, spawned_ns=now_ns)
+        self.started(service, woken_ns=now_ns, spawned_ns=now_ns, kept=kept)
 
     def _end(self, service: Service, before: Phase, happened: PhaseInput, reason: str) -> str:
         """Return the reason, with what the backend knows beside it."""

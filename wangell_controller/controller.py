@@ -289,6 +289,8 @@ class Controller:
         woken_ns, spawned_ns = service.woken_ns, event.spawned_ns
         self._applier.started(service, woken_ns=woken_ns, spawned_ns=spawned_ns)
         self._metrics.replica_started((spawned_ns - woken_ns) / 1e9)
+        if event.is_listening:
+            self._applier.apply(service, PhaseInput.LISTENING, "it was not lowered, and listens")
 
     def _adopt(self, service: Service, event: ReplicaFound) -> None:
         if service.phase is not Phase.COLD:
@@ -315,6 +317,8 @@ class Controller:
     def _look(self, service: Service) -> None:
         before = service.decision
         decision = service.decision = decide(self._observe(service), now=self._clock())
+        if before is None or (before.reason, before.missing) != (decision.reason, decision.missing):
+            self._on_change(service.key)
         if decision.missing and (before is None or before.missing != decision.missing):
             log.warning("%s: stays %s: %s", service.key, service.phase.value, decision.reason)
         if decision.asks_for_count:

@@ -6,9 +6,9 @@ Pure.
 import dataclasses
 
 from wangell_daemon.effects import Effect, Probe
-from wangell_proto.vocabulary import Phase, Raised, ServiceRecord
+from wangell_proto.vocabulary import Phase, Raised, ServiceRecord, Started
 
-__all__ = ["probes_of", "record_of"]
+__all__ = ["has_ended_drain", "probes_of", "record_of"]
 
 
 def record_of(raised: Raised, table: ServiceRecord) -> ServiceRecord | None:
@@ -38,3 +38,14 @@ def probes_of(record: ServiceRecord, service: str, *, node: str) -> list[Effect]
         return []
     own = [each for each in record.endpoints if each.node == node and each.address]
     return [Probe(service, each, record.target_port, is_once=True) for each in own]
+
+
+def has_ended_drain(started: Started, draining: ServiceRecord) -> bool:
+    """Return whether the record's drain will lower nothing any more: its replicas all stay.
+
+    Who says so need not lead, and who does may be dead. Where another replica was started, the
+    drain had come to its end: ours are going, and would take callers along.
+    """
+    if started.activation <= draining.activation or not draining.endpoints:
+        return False
+    return all(each.workload in started.kept for each in draining.endpoints)

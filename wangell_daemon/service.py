@@ -26,6 +26,7 @@ from wangell_daemon.effects import (
 from wangell_daemon.endpoints import chosen_endpoint
 from wangell_daemon.held import HeldSyn, HeldSyns, Tally
 from wangell_daemon.meter import Meter
+from wangell_daemon.raised import has_ended_drain
 from wangell_daemon.routing import Routing
 from wangell_daemon.timeline import Timeline
 from wangell_daemon.wake import REPEAT_NS, Wake, is_later, wake_message
@@ -105,8 +106,7 @@ class Service:
         record = self.record
         if record is None or record.phase is not Phase.DRAINING:
             return self._end_if_told()
-        # This drain will lower nothing any more. Who says so need not lead; who does may be dead.
-        admitted = self._admit(now_ns=now_ns) if report.activation > record.activation else []
+        admitted = self._admit(now_ns=now_ns) if has_ended_drain(report, record) else []
         return admitted + self._end_if_told()
 
     def link_restored(self) -> list[Effect]:

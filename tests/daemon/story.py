@@ -157,11 +157,18 @@ class Story:
         """The table is whole: of the first controller, or of another."""
         return self._do(lambda: self.node.table_synced(now_ns=self.now_ns))
 
-    def started(self, *, name: str = X, activation: int = 1, ago_ms: float = 0) -> list[Effect]:
+    def started(
+        self, *, name: str = X, activation: int = 1, ago_ms: float = 0, kept: tuple[str, ...] = ()
+    ) -> list[Effect]:
         """The controller on this machine has spawned the replica."""
         at_ns = self.now_ns - int(ago_ms * MS)
         report = Started(
-            service=name, activation=activation, received_ns=at_ns, spawned_ns=at_ns, clock="ours"
+            service=name,
+            activation=activation,
+            received_ns=at_ns,
+            spawned_ns=at_ns,
+            clock="ours",
+            kept=kept,
         )
         return self._do(lambda: self.node.started(report, rtt_ns=None, now_ns=self.now_ns))
 

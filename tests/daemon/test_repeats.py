@@ -118,15 +118,34 @@ def draining() -> Story:
 def test_in_a_drain_a_controller_that_does_not_lead_lets_callers_in() -> None:
     """Its Started means that this drain lowers nothing: who leads may be dead."""
     story = draining()
-    story.started(activation=2)
+    story.started(activation=2, kept=(OURS.workload,))
     assert story.clients_in()[-1] == client(2)
     story.table(Phase.WARM, activation=2)
     assert story.refused == []
 
 
+@pytest.mark.parametrize("kept", [(), ("net:[77]",)])
+def test_a_replica_started_behind_the_drain_lets_nobody_in(kept: tuple[str, ...]) -> None:
+    """The record that says so is late: ours is ending, and took a caller along."""
+    story = draining()
+    story.started(activation=2, kept=kept)
+    assert client(2) not in story.clients_in()
+    assert story.handed_over == {}
+    story.table(Phase.WAKING, activation=2, endpoints=())
+    assert client(2) not in story.clients_in()
+
+
+def test_where_one_of_two_replicas_stays_nobody_is_let_in_yet() -> None:
+    story = Story().awake(endpoints=(OURS, THEIRS))
+    story.table(Phase.DRAINING, activation=1, endpoints=(OURS, THEIRS))
+    story.syn(client(2))
+    story.started(activation=2, kept=(OURS.workload,))
+    assert client(2) not in story.clients_in()
+
+
 def test_a_start_of_before_the_drain_lets_nobody_in() -> None:
     story = draining()
-    story.started(activation=1)
+    story.started(activation=1, kept=(OURS.workload,))
     assert client(2) not in story.clients_in()
 
 

@@ -156,6 +156,11 @@ class KubeHouse:
             status={"containerStatuses": [{"name": "server", "state": state}]},
         )
 
+    def delete_pod(self, uid: str = "pod-1") -> None:
+        """Its end begins; it answers for a while yet."""
+        path = PODS.path("default", uid)
+        self.cluster.change(path, metadata={"deletionTimestamp": "2024-11-16T16:29:14Z"})
+
     def end_pod(self, uid: str = "pod-1") -> None:
         self.cluster.remove(PODS.path("default", uid))
 

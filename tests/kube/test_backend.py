@@ -9,6 +9,7 @@ from unittest.mock import ANY
 from tests.kube.house import KEY, SCALE, KubeHouse
 from tests.kube.stories import story
 from tests.kube.virtual_time import settle
+from wangell_controller.kube.endpoints import ENDING_S_MAX
 from wangell_controller.kube.errors import (
     ConflictError,
     NotFoundError,
@@ -294,6 +295,122 @@ async def test_lowering_what_is_gone_is_done(house: KubeHouse) -> None:
     assert house.phase is Phase.COLD
 
 
+# --- A call just after it was lowered -------------------------------------------------------------
+
+
+async def just_lowered(house: KubeHouse) -> None:
+    await house.draining()
+    await house.armed()
+    await settle(0.01)
+    assert (house.replicas, house.phase) == (0, Phase.COLD)
+    house.cluster.did()
+
+
+@story
+async def test_it_is_raised_once_its_pod_is_being_deleted(house: KubeHouse) -> None:
+    """Raised before, Kubernetes may keep the pod: no LISTEN would come, and the caller wait 1 s."""
+    await just_lowered(house)
+    house.wake()
+    await settle(0.5)
+    assert house.phase is Phase.WAKING
+    assert house.replicas == 0
+    house.delete_pod()
+    await settle(0.01)
+    assert house.replicas == 1
+    assert house.cluster.did().count(SCALE) == 1
+
+
+@story
+async def test_no_daemon_is_told_of_a_pod_that_is_to_go(house: KubeHouse) -> None:
+    """It would answer a probe, or a caller, and take it along as it ends."""
+    await just_lowered(house)
+    assert house.record.endpoints == ()
+    house.wake()
+    await settle(0.5)
+    assert house.record.endpoints == ()
+    house.delete_pod()
+    house.schedule("pod-2")
+    await settle(0.1)
+    assert [each.workload for each in house.record.endpoints] == ["pod-2"]
+    house.listening(uid="pod-2")
+    assert house.phase is Phase.WARM
+
+
+@story
+async def test_a_pod_that_nobody_deletes_is_kept(house: KubeHouse) -> None:
+    """Kubernetes's own controllers are away."""
+    await just_lowered(house)
+    house.wake()
+    await settle(ENDING_S_MAX - 0.5)
+    assert house.replicas == 0
+    await settle(1)
+    assert house.replicas == 1
+    assert [each.workload for each in house.record.endpoints] == ["pod-1"]
+
+
+@story
+async def test_a_call_before_the_patch_was_sent_finds_it_listening(house: KubeHouse) -> None:
+    """In the same turn: nothing is lowered, and no LISTEN comes of what has listened all along."""
+    await house.draining()
+    house.cluster.did()
+    await house.armed()
+    assert house.phase is Phase.COLD
+    house.wake()
+    await settle(0.01)
+    assert (house.replicas, house.phase) == (1, Phase.WARM)
+    assert house.cluster.did().count(SCALE) == 1
+    assert house.cluster.bodies(SCALE)[-1] == {"spec": {"replicas": 1}}
+    assert [each.workload for each in house.record.endpoints] == ["pod-1"]
+
+
+@story
+async def test_a_lowering_that_was_refused_leaves_it_listening(house: KubeHouse) -> None:
+    """Somebody has changed the Deployment since the drain began."""
+    await house.draining()
+    house.cluster.refusals = [(SCALE, ConflictError("changed"))]
+    await house.armed()
+    await settle(0.0001)
+    house.wake()
+    await settle(0.05)
+    assert (house.replicas, house.phase) == (1, Phase.WARM)
+
+
+@story
+async def test_one_that_may_have_been_lowered_is_not_taken_to_listen(house: KubeHouse) -> None:
+    await house.draining()
+    house.cluster.refusals = [(SCALE, UnavailableError("no answer"))]
+    await house.armed()
+    await settle(0.0001)
+    house.wake()
+    await settle(0.05)
+    assert house.phase is Phase.WAKING
+
+
+@story
+async def test_one_that_was_not_lowered_after_all_is_raised_at_once(house: KubeHouse) -> None:
+    await house.draining()
+    house.cluster.refusals = [(SCALE, UnavailableError("down"))]
+    await house.armed()
+    await settle(0.001)
+    house.wake()
+    await settle(0.05)
+    assert (house.replicas, house.phase) == (1, Phase.WAKING)
+    assert [each.workload for each in house.record.endpoints] == ["pod-1"]
+
+
+@story
+async def test_a_successor_lets_a_pod_end_that_its_predecessor_lowered(house: KubeHouse) -> None:
+    await just_lowered(house)
+    successor = await restarted(house)
+    successor.wake()
+    await settle(0.5)
+    assert (successor.replicas, successor.record.endpoints) == (0, ())
+    successor.delete_pod()
+    await settle(0.01)
+    assert successor.replicas == 1
+    await successor.end()
+
+
 # --- What others do -------------------------------------------------------------------------------
 
 
@@ -314,6 +431,7 @@ async def test_one_that_another_scales_to_zero_is_cold(house: KubeHouse) -> None
     await settle(1)
     assert (house.phase, house.replicas) == (Phase.COLD, 0)
     assert house.service.failure is None
+    house.delete_pod()
     house.wake()
     await settle(1)
     assert house.replicas == 1, "and the next call wakes it"
@@ -473,6 +591,7 @@ async def test_a_successor_wakes_at_once_what_its_predecessor_put_to_sleep(
     await house.draining()
     await house.armed()
     await settle(1)
+    house.delete_pod()
     successor = await restarted(house)
     assert successor.phase is Phase.COLD
     successor.wake()
@@ -518,6 +637,7 @@ async def test_a_wake_that_overtakes_the_lowering_is_sent_again(house: KubeHouse
     house.backend._api = SimpleNamespace(merge=merge, get=house.cluster.get)  # type: ignore[assignment]
     await house.armed()
     await settle(0.005)
+    house.delete_pod()
     house.wake()
     await settle(0.5)
     assert house.cluster.bodies(SCALE)[-3:] == [

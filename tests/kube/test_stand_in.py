@@ -8,6 +8,7 @@ from tests.kube.rivals import StandingBy
 from tests.kube.stories import story
 from tests.kube.virtual_time import settle
 from wangell_controller.controller import ACTIVATION_MAX
+from wangell_controller.kube.endpoints import ENDING_S_MAX
 from wangell_controller.kube.errors import RefusedError, UnavailableError
 from wangell_controller.kube.observed import raised_of
 from wangell_controller.kube.resources import DEPLOYMENTS, RAISED, WANGELL_SERVICES
@@ -96,6 +97,40 @@ async def test_one_that_is_up_is_made_another_version_all_the_same(house: KubeHo
     after = house.cluster.deployment()["metadata"]
     assert after["resourceVersion"] != before["resourceVersion"]
     assert after["generation"] == before["generation"]
+    assert house.replicas == 1
+    ((_, started),) = other.link.sent
+    assert isinstance(started, Started)
+    assert started.kept == ("pod-1",), "so that its daemons let callers in"
+    await other.end()
+
+
+@story
+async def test_one_that_was_lowered_meanwhile_keeps_nothing(house: KubeHouse) -> None:
+    """The leader's PATCH came first, and our watch has not told it yet: the pod is going."""
+    await house.draining()
+    other = await StandingBy(house.cluster).begin()
+    house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
+    other.wake(house.record.activation)
+    await settle(0.5)
+    assert (house.replicas, other.link.sent) == (0, [])
+    house.delete_pod()
+    await settle(0.5)
+    assert house.replicas == 1
+    ((_, started),) = other.link.sent
+    assert isinstance(started, Started)
+    assert started.kept == ()
+    await other.end()
+
+
+@story
+async def test_pods_that_nobody_deletes_are_waited_for_no_longer_than_that(
+    house: KubeHouse,
+) -> None:
+    await house.draining()
+    house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
+    other = await StandingBy(house.cluster).begin()
+    other.wake(1)
+    await settle(ENDING_S_MAX + 0.5)
     assert house.replicas == 1
     await other.end()
 

@@ -1,9 +1,10 @@
 """What was raised while the leader is dead: every daemon hears where it is, and when it listens."""
 
-from tests.kube.house import KEY, KubeHouse
+from tests.kube.house import KEY, NAME, KubeHouse
 from tests.kube.rivals import StandingBy
 from tests.kube.stories import story
 from tests.kube.virtual_time import settle
+from wangell_controller.kube.resources import DEPLOYMENTS
 from wangell_controller.kube.whereabouts import ENDPOINTS_MAX, FOLLOW_S
 from wangell_proto.vocabulary import Endpoint, Listening, Raised
 
@@ -29,6 +30,11 @@ def listens(other: StandingBy, peer: str = "node1", uid: str = "pod-1", **change
     fields: dict[str, object] = {"service": KEY, "activation": 1, "workload": uid, "address": ""}
     report = Listening(**(fields | changes))  # type: ignore[arg-type]
     other.stand_in.hear(peer, report, received_ns=0)
+
+
+def up(house: KubeHouse) -> None:
+    """The leader has raised it before it died."""
+    house.cluster.change(DEPLOYMENTS.path("default", NAME), spec={"replicas": 1})
 
 
 def told(other: StandingBy, peer: str = "node1") -> list[Raised]:
@@ -100,8 +106,9 @@ async def test_a_leader_killed_after_its_record_leaves_the_listen_to_be_passed_o
 @story
 async def test_whoever_asks_again_is_told_again_and_nobody_else(house: KubeHouse) -> None:
     other = await standing_by(house)
-    house.schedule()
     other.wake(0)
+    await settle(0.05)
+    house.schedule()
     await settle(0.05)
     assert (told(other), told(other, "node2")) == ([raised(POD)], [raised(POD)])
     other.wake(0)
@@ -113,8 +120,9 @@ async def test_whoever_asks_again_is_told_again_and_nobody_else(house: KubeHouse
 @story
 async def test_a_daemon_that_links_late_is_told(house: KubeHouse) -> None:
     other = await standing_by(house)
-    house.schedule()
     other.wake(0)
+    await settle(0.05)
+    house.schedule()
     await settle(0.05)
     other.stand_in.link_up("node3")
     assert told(other, "node3") == [raised(POD)]
@@ -127,8 +135,9 @@ async def test_a_daemon_that_links_late_is_told(house: KubeHouse) -> None:
 @story
 async def test_only_a_pods_own_node_says_that_it_listens(house: KubeHouse) -> None:
     other = await standing_by(house)
-    house.schedule()
     other.wake(0)
+    await settle(0.05)
+    house.schedule()
     await settle(0.05)
     told(other, "node2")
     listens(other, "node2")
@@ -145,6 +154,7 @@ async def test_only_a_pods_own_node_says_that_it_listens(house: KubeHouse) -> No
 async def test_no_node_can_count_for_another(house: KubeHouse) -> None:
     """A daemon that says a LISTEN of days to come does not keep a wake from being answered."""
     other = await standing_by(house)
+    up(house)
     house.schedule()
     await settle(0.05)
     listens(other, activation=2**40)
@@ -179,6 +189,7 @@ async def test_what_nobody_asks_for_any_more_is_forgotten(house: KubeHouse) -> N
 @story
 async def test_a_thousand_replicas_are_one_message(house: KubeHouse) -> None:
     other = await standing_by(house)
+    up(house)
     for number in range(ENDPOINTS_MAX + 1):
         house.schedule(f"pod-{number}")
     await settle(0.05)
@@ -196,7 +207,11 @@ async def test_it_is_told_only_once_it_is_up(house: KubeHouse) -> None:
     house.schedule()
     await settle(0.05)
     other.wake(0)
+    await settle(0.5)
     assert other.link.sent == []
+    house.delete_pod()
+    await settle(0.05)
+    house.schedule("pod-2")
     await settle(0.05)
     kinds = [type(report).__name__ for to, report in other.link.sent if to == "node1"]
     assert kinds == ["Started", "Raised"]

@@ -43,6 +43,8 @@ class ReplicaStarted:
     activation: int
     spawned_ns: int
     "CLOCK_MONOTONIC: the process was spawned, or the API had answered"
+    is_listening: bool = False
+    "It is the one of before, which has listened all the time: no daemon will hear it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from wangell_controller.backends import (
     ReplicaEnded,
@@ -27,11 +26,10 @@ from wangell_controller.backends import (
     Trouble,
 )
 from wangell_controller.kube.backoff import Backoff
-from wangell_controller.kube.endpoints import Endpoints
+from wangell_controller.kube.endpoints import ENDING_S_MAX
 from wangell_controller.kube.errors import ConflictError, KubeError, NotFoundError
 from wangell_controller.kube.inventory import Inventory, Object
 from wangell_controller.kube.observed import (
-    claims_on,
     frontends_of,
     pod_of,
     ready_pods,
@@ -39,6 +37,7 @@ from wangell_controller.kube.observed import (
     version_of,
 )
 from wangell_controller.kube.resources import DEPLOYMENTS, split_key
+from wangell_controller.kube.slot import Seen, Slot, seen_of
 from wangell_controller.kube.trouble import trouble_of
 from wangell_controller.model import WangellService
 
@@ -60,45 +59,6 @@ class ScaleApi(Protocol):
 
     async def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Change some fields."""
-
-
-class _Seen(NamedTuple):
-    """A Deployment as it was when something was decided."""
-
-    version: str
-    wish: tuple[object, ...]
-    "Changes with what it asks for, and with who else wants it up; not with its status"
-
-
-@dataclass(slots=True, kw_only=True)
-class _Slot:
-    """One service's place."""
-
-    manifest: WangellService
-    deployment_path: str
-    endpoints: Endpoints = field(default_factory=Endpoints)
-    is_raised: bool = False
-    "A replica is wanted"
-    was_running: bool = False
-    activation: int = 0
-    version: int = 0
-    "Of our last write: events of older versions are of the past"
-    noted: _Seen | None = None
-    "The Deployment as a drain began"
-    served: frozenset[str] = frozenset()
-    "The pods that listened then"
-    under_way: asyncio.Task[None] | None = None
-    lowering: asyncio.Task[dict[str, Any]] | None = None
-    "The PATCH to zero that was sent last"
-    timer: asyncio.TimerHandle | None = None
-
-    @property
-    def wanted(self) -> int:
-        return max(1, self.manifest.spec.replicas)
-
-    @property
-    def is_under_way(self) -> bool:
-        return self.under_way is not None and not self.under_way.done()
 
 
 class KubeBackend:
@@ -127,7 +87,7 @@ class KubeBackend:
         self._hurry = hurry
         self._leads = leads
         self._loop = asyncio.get_running_loop()
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, Slot] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # What the controller asks.
@@ -145,7 +105,7 @@ class KubeBackend:
             slot.manifest = service
         else:
             path = DEPLOYMENTS.path(*split_key(key))
-            slot = self._slots[key] = _Slot(manifest=service, deployment_path=path)
+            slot = self._slots[key] = Slot(manifest=service, deployment_path=path)
             self._place(key, slot)
             self._adopt(key, slot)
         self._hurry(key)
@@ -163,21 +123,23 @@ class KubeBackend:
         """Send the PATCH; nothing comes before it."""
         slot = self._slots[key]
         slot.is_raised, slot.activation, slot.noted = True, activation, None
+        self._judge(key, slot, stay=False)
         self._begin(slot, self._raise(key, slot, activation))
 
     def prepare_stop(self, key: str) -> None:
         """Note the Deployment as it is before any daemon is asked to hold."""
         slot = self._slots[key]
-        slot.noted = _seen(self._inventory.deployment(key))
+        slot.noted = seen_of(self._inventory.deployment(key))
         slot.served = slot.endpoints.running
 
     def stop(self, key: str) -> None:
         """Lower it to zero, if it is still what it was."""
         slot = self._slots[key]
-        slot.is_raised = False
+        slot.is_raised, slot.lowering = False, None
+        self._judge(key, slot, stay=False)
         if slot.noted is None:  # Not out of a drain: it may never have listened.
             slot.served = frozenset()
-        seen, slot.noted = slot.noted or _seen(self._inventory.deployment(key)), None
+        seen, slot.noted = slot.noted or seen_of(self._inventory.deployment(key)), None
         if seen is not None:
             self._begin(slot, self._lower(key, slot, seen))
 
@@ -213,7 +175,8 @@ class KubeBackend:
         if replicas and not slot.is_raised:
             self._found(key, slot, None, "was raised by another")
         elif not replicas and slot.is_raised:
-            slot.is_raised = False
+            slot.is_raised, slot.is_at_zero = False, True
+            self._judge(key, slot, stay=False)
             self._tell(key, ReplicaEnded(activation=None, reason="was scaled to zero by another"))
 
     def exposed(self, key: str) -> None:
@@ -235,15 +198,21 @@ class KubeBackend:
 
     # Placing.
 
-    def _place(self, key: str, slot: _Slot) -> None:
+    def _place(self, key: str, slot: Slot) -> None:
         now = self._loop.time()
         endpoints, before = slot.endpoints, slot.endpoints.placed(now=now)
         endpoints.frontends = frontends_of(self._inventory.kube_service(key))
         endpoints.see_pods(pod_of(pod) for pod in self._inventory.pods(key))
         endpoints.see_ready(ready_pods(self._inventory.slices(key)), now=now)
+        slot.moved.set()
         self._tell_placed(key, slot, before)
 
-    def _tell_placed(self, key: str, slot: _Slot, before: ServicePlaced) -> None:
+    def _judge(self, key: str, slot: Slot, *, stay: bool) -> None:
+        before = slot.endpoints.placed(now=self._loop.time())
+        (slot.endpoints.pardon if stay else slot.endpoints.condemn)()
+        self._tell_placed(key, slot, before)
+
+    def _tell_placed(self, key: str, slot: Slot, before: ServicePlaced) -> None:
         now = self._loop.time()
         placed = slot.endpoints.placed(now=now)
         if placed != before:
@@ -255,22 +224,26 @@ class KubeBackend:
 
     # Raising and lowering.
 
-    def _adopt(self, key: str, slot: _Slot) -> None:
+    def _adopt(self, key: str, slot: Slot) -> None:
         slot.was_running = slot.endpoints.is_running
         if replicas_of(self._inventory.deployment(key)):
             reason = "an earlier controller's replica runs"
             self._found(key, slot, self._activations.get(key, 0), reason)
+        else:
+            slot.is_at_zero = True
+            self._judge(key, slot, stay=False)
 
     def _found(
         self,
         key: str,
-        slot: _Slot,
+        slot: Slot,
         activation: int | None,
         reason: str,
         *,
         is_listening: bool = False,
     ) -> None:
-        slot.is_raised = True
+        slot.is_raised, slot.is_at_zero = True, False
+        self._judge(key, slot, stay=True)
         self._tell(
             key,
             ReplicaFound(
@@ -282,7 +255,7 @@ class KubeBackend:
             ),
         )
 
-    def _begin(self, slot: _Slot, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, slot: Slot, work: Coroutine[Any, Any, None]) -> None:
         """Whatever was under way sees, after its next answer, that it is out of date."""
         task = slot.under_way = self._loop.create_task(work)
         self._tasks.add(task)
@@ -293,7 +266,8 @@ class KubeBackend:
         if not task.cancelled():
             task.result()
 
-    async def _raise(self, key: str, slot: _Slot, activation: int) -> None:
+    async def _raise(self, key: str, slot: Slot, activation: int) -> None:
+        is_kept = slot.endpoints.is_ending and await self._let_end(key, slot)
         backoff = Backoff(RAISE_RETRY_S_MIN, RAISE_RETRY_S_MAX)
         while slot.is_raised and slot.activation == activation:
             # A PATCH to zero that has no answer yet may be carried out after ours, on another
@@ -311,9 +285,14 @@ class KubeBackend:
                     return
                 log.warning("%s: not raised yet: %s", key, error)
             else:
-                slot.version = max(slot.version, version_of(scale))
+                slot.version, slot.is_at_zero = max(slot.version, version_of(scale)), False
                 self._tell(
-                    key, ReplicaStarted(activation=activation, spawned_ns=time.monotonic_ns())
+                    key,
+                    ReplicaStarted(
+                        activation=activation,
+                        spawned_ns=time.monotonic_ns(),
+                        is_listening=is_kept and bool(slot.served & slot.endpoints.running),
+                    ),
                 )
                 if not is_disputed:
                     return
@@ -322,7 +301,29 @@ class KubeBackend:
                 continue
             await asyncio.sleep(backoff.next_s())
 
-    async def _lower(self, key: str, slot: _Slot, seen: _Seen) -> None:
+    async def _let_end(self, key: str, slot: Slot) -> bool:
+        """Wait until its pods are being deleted; return whether they surely stay instead.
+
+        Raised before, Kubernetes may keep them or not. If it does, no LISTEN ever comes; if it does
+        not, they answer a caller and end.
+        """
+        is_kept = False
+        try:
+            async with asyncio.timeout(ENDING_S_MAX):
+                if slot.lowering is not None:
+                    await asyncio.wait({slot.lowering})
+                is_kept = not slot.is_at_zero and (
+                    slot.lowering is None or isinstance(slot.lowering.exception(), ConflictError)
+                )
+                while slot.is_at_zero and slot.endpoints.is_ending:
+                    slot.moved.clear()
+                    await slot.moved.wait()
+        except TimeoutError:
+            log.warning("%s: its pods stay, though it was at zero: raised as it is", key)
+        self._judge(key, slot, stay=True)
+        return is_kept
+
+    async def _lower(self, key: str, slot: Slot, seen: Seen) -> None:
         backoff = Backoff(LOWER_RETRY_S_MIN, LOWER_RETRY_S_MAX)
         while not slot.is_raised and self._leads():
             try:
@@ -341,7 +342,7 @@ class KubeBackend:
                 return
             seen = instead  # Only its status has changed.
 
-    async def _try_to_lower(self, slot: _Slot, seen: _Seen) -> _Seen | None:
+    async def _try_to_lower(self, slot: Slot, seen: Seen) -> Seen | None:
         """Return what the Deployment is by now, if it is not as it was seen."""
         body = {"metadata": {"resourceVersion": seen.version}, "spec": {"replicas": 0}}
         slot.lowering = self._loop.create_task(
@@ -352,19 +353,11 @@ class KubeBackend:
         except NotFoundError:
             return None
         except ConflictError:
-            return _seen(await self._api.get(slot.deployment_path))
-        slot.version = max(slot.version, version_of(scale))
+            return seen_of(await self._api.get(slot.deployment_path))
+        slot.version, slot.is_at_zero = max(slot.version, version_of(scale)), True
         # What the watch told meanwhile, another's raise perhaps, is not told again. We end first.
         self._loop.call_soon(self._look_again, slot.manifest.key)
         return None
 
     def _look_again(self, key: str) -> None:
         self.deployed(key, self._inventory.deployment(key))
-
-
-def _seen(deployment: Object | None) -> _Seen | None:
-    if deployment is None:
-        return None
-    metadata = deployment["metadata"]
-    wish = (metadata["generation"], *claims_on(deployment))
-    return _Seen(version=metadata["resourceVersion"], wish=wish)

@@ -12,7 +12,11 @@ from wangell_controller.backends import ServicePlaced
 from wangell_controller.kube.observed import Pod
 from wangell_proto.vocabulary import Endpoint, Frontend
 
-__all__ = ["ROUTED_AFTER_S", "Endpoints"]
+__all__ = ["ENDING_S_MAX", "ROUTED_AFTER_S", "Endpoints"]
+
+# From a Deployment's zero to its pods' deletion Kubernetes takes 20 ms, on a busy machine 0.5 s.
+# Where nothing has happened by then, its controllers are away: what was to go, stays.
+ENDING_S_MAX = 5.0
 
 # Node proxies write what they have seen at most once a second, and an overloaded one takes longer.
 ROUTED_AFTER_S = 5.0
@@ -26,6 +30,8 @@ class Endpoints:
     _pods: tuple[Pod, ...] = ()
     _ready_since: dict[str, float] = field(default_factory=dict)
     "By pod. Once routed it stays so: a probe that fails later is for Kubernetes to act on"
+    _condemned: frozenset[str] = frozenset()
+    "Pods of a Deployment that was at zero: they answer for a while yet, and take callers along"
 
     @property
     def is_running(self) -> bool:
@@ -37,12 +43,26 @@ class Endpoints:
         """The pods that could answer."""
         return frozenset(pod.uid for pod in self._pods if pod.is_running)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether a pod is to go that is not being deleted yet."""
+        return any(pod.uid in self._condemned and not pod.is_leaving for pod in self._pods)
+
+    def condemn(self) -> None:
+        """The Deployment is at zero: no pod of now is told of any more."""
+        self._condemned = frozenset(pod.uid for pod in self._pods)
+
+    def pardon(self) -> None:
+        """It was not lowered after all."""
+        self._condemned = frozenset()
+
     def see_pods(self, pods: Iterable[Pod]) -> None:
         """Take all the pods that there are now."""
         self._pods = tuple(sorted(pods, key=lambda pod: pod.uid))
         # One whose container starts anew will listen long before its slice calls it ready again.
         running = self.running
         self._ready_since = {uid: at for uid, at in self._ready_since.items() if uid in running}
+        self._condemned &= {pod.uid for pod in self._pods}
 
     def see_ready(self, ready: Collection[str], *, now: float) -> None:
         """Take the pods that the EndpointSlices call ready now."""
@@ -54,7 +74,8 @@ class Endpoints:
 
     def placed(self, *, now: float) -> ServicePlaced:
         """Return what there is to tell."""
-        placed = [pod for pod in self._pods if pod.node and not pod.is_leaving]
+        staying = [pod for pod in self._pods if pod.uid not in self._condemned]
+        placed = [pod for pod in staying if pod.node and not pod.is_leaving]
         return ServicePlaced(
             frontends=self.frontends,
             endpoints=tuple(

@@ -6,22 +6,25 @@ need until then to let callers in, it tells them itself (`whereabouts`).
 
 Raising is one PATCH, of replicas and of an annotation with the activation. Where the Deployment is
 up already, as in a drain, the annotation alone makes it another version: a leader that was about to
-lower it, and perhaps sleeps just now, then fails to.
+lower it, and perhaps sleeps just now, then fails to. It names the version that was up: only so is
+it known that the pods stay. And where it is at zero, the pods of before are let end first, as the
+leader does.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from wangell_controller.apply import Link
 from wangell_controller.controller import ACTIVATION_MAX
 from wangell_controller.journal import Journal
 from wangell_controller.kube.backoff import Backoff
+from wangell_controller.kube.endpoints import ENDING_S_MAX
 from wangell_controller.kube.errors import KubeError
 from wangell_controller.kube.inventory import Bystander, Inventory, Object
-from wangell_controller.kube.observed import raised_of, replicas_of
+from wangell_controller.kube.observed import pod_of, raised_of, replicas_of
 from wangell_controller.kube.resources import DEPLOYMENTS, RAISED, split_key
 from wangell_controller.kube.whereabouts import Whereabouts
 from wangell_proto.vocabulary import ColdStart, Listening, Report, Started, Wake
@@ -34,6 +37,17 @@ log = logging.getLogger(__name__)
 RETRY_S_MIN, RETRY_S_MAX = 0.02, 1.0
 # By then the daemon has said it again, or its callers have given up.
 TRY_FOR_S = 30.0
+# A pod's deletion comes within some 20 ms. An Event would be a second user of the inventory.
+LOOK_AGAIN_S = 0.01
+
+
+class _Up(NamedTuple):
+    """A Deployment that is up for an activation."""
+
+    at_ns: int
+    "Since when, as we know; CLOCK_MONOTONIC"
+    kept: tuple[str, ...]
+    "The pods that it has had all along"
 
 
 class RaiseApi(Protocol):
@@ -66,7 +80,7 @@ class StandIn(Bystander):
         self._journal = journal
         self._whereabouts = Whereabouts(inventory, link)
         self._loop = asyncio.get_running_loop()
-        self._raising: dict[tuple[str, int], asyncio.Task[int | None]] = {}
+        self._raising: dict[tuple[str, int], asyncio.Task[_Up | None]] = {}
 
     def link_up(self, peer: str) -> None:
         """A daemon is linked."""
@@ -122,25 +136,41 @@ class StandIn(Bystander):
         known = int(declaration.get("status", {}).get("activations", 0))
         return activation >= max(known, raised_of(self._inventory.deployment(key)))
 
-    async def _raise(self, key: str, activation: int) -> int | None:
-        """Return when it was raised (CLOCK_MONOTONIC, ns)."""
+    async def _raise(self, key: str, activation: int) -> _Up | None:
+        """Return how it was raised; None: it could not be."""
         backoff = Backoff(RETRY_S_MIN, RETRY_S_MAX)
         give_up_at = self._loop.time() + TRY_FOR_S
         while self._loop.time() < give_up_at:
             deployment = self._inventory.deployment(key)
             if _is_raised(deployment, activation):
-                return time.monotonic_ns()
+                return _Up(at_ns=time.monotonic_ns(), kept=())
+            if not replicas_of(deployment):
+                await self._let_end(key)
+            up = deployment if replicas_of(deployment) else None
             try:
-                body = _raising(self._wanted(key, deployment), activation)
+                body = _raising(self._wanted(key, deployment), activation, up)
                 await self._api.merge(DEPLOYMENTS.path(*split_key(key)), body)
             except KubeError as error:
                 log.warning("%s: not raised while standing by: %s", key, error)
                 if not error.is_passing:
                     return None
             else:
-                return time.monotonic_ns()
+                kept = self._staying(key) if up is not None else ()
+                return _Up(at_ns=time.monotonic_ns(), kept=kept)
             await asyncio.sleep(backoff.next_s())
         return None
+
+    async def _let_end(self, key: str) -> None:
+        give_up_at = self._loop.time() + ENDING_S_MAX
+        while self._staying(key) and self._loop.time() < give_up_at:
+            if replicas_of(self._inventory.deployment(key)):
+                return  # Another has raised it: these are new ones.
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _staying(self, key: str) -> tuple[str, ...]:
+        """The pods that are not being deleted."""
+        pods = map(pod_of, self._inventory.pods(key))
+        return tuple(pod.uid for pod in pods if not pod.is_leaving)
 
     def _wanted(self, key: str, deployment: Object | None) -> int:
         """No fewer than there are: raising lowers nothing."""
@@ -150,7 +180,7 @@ class StandIn(Bystander):
 
     def _answer(
         self,
-        done: asyncio.Task[int | None],
+        done: asyncio.Task[_Up | None],
         peer: str,
         key: str,
         activation: int,
@@ -159,15 +189,16 @@ class StandIn(Bystander):
     ) -> None:
         if done.cancelled():
             return
-        spawned_ns = done.result()
-        if spawned_ns is None:
+        up = done.result()
+        if up is None:
             return
         started = Started(
             service=key,
             activation=activation,
             received_ns=received_ns,
-            spawned_ns=spawned_ns,
+            spawned_ns=up.at_ns,
             clock=self._boot_id,
+            kept=up.kept,
         )
         self._link.send(peer, started)
         self._whereabouts.raised(key, activation, peer=peer)
@@ -178,8 +209,8 @@ def _is_raised(deployment: Object | None, activation: int) -> bool:
     return replicas_of(deployment) > 0 and raised_of(deployment) >= activation
 
 
-def _raising(replicas: int, activation: int) -> Mapping[str, Any]:
-    return {
-        "metadata": {"annotations": {RAISED: str(activation)}},
-        "spec": {"replicas": replicas},
-    }
+def _raising(replicas: int, activation: int, up: Object | None) -> Mapping[str, Any]:
+    metadata: dict[str, Any] = {"annotations": {RAISED: str(activation)}}
+    if up is not None:
+        metadata["resourceVersion"] = up["metadata"]["resourceVersion"]
+    return {"metadata": metadata, "spec": {"replicas": replicas}}

@@ -51,6 +51,8 @@ class Started:
     spawned_ns: int
     "When the process was spawned, or the API had answered"
     clock: str
+    kept: tuple[str, ...] = ()
+    "Workloads that ran before and stay: a drain of these has come to nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
