@@ -9,8 +9,9 @@ memory takes nothing down.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wangell_controller.ages import ago
 from wangell_controller.counting import Round
-from wangell_controller.observe import Observed, Sight
+from wangell_controller.observe import Observed
 from wangell_controller.phases import PhaseInput
 from wangell_proto.vocabulary import Phase
 
@@ -20,7 +21,7 @@ __all__ = ["ARM_TIMEOUT_S", "COUNT_AGAIN_S", "RECOUNT_S", "Decision", "decide"]
 ARM_TIMEOUT_S = 10.0
 # A SYN that passed just before its daemon armed is at its server by then, and counted there.
 COUNT_AGAIN_S = 1.0
-# How long a count is good while warm. One takes the kernel 0.1 ms and more: it walks all sockets.
+# How long a count is good while warm. One takes 0.4 ms: the kernel walks all its sockets.
 RECOUNT_S = 2.0
 
 
@@ -66,16 +67,29 @@ def _waking(observed: Observed, now: float) -> Decision:
 def _warm(observed: Observed, now: float) -> Decision:
     if observed.replicas_min:
         return Decision(happened=None, reason="kept up by spec.replicas")
+    busy = _busiest(observed)
+    if busy is not None:
+        return Decision(happened=None, reason=busy)
     warm_s = now - observed.phase_since
     if warm_s < observed.idle_timeout_s:
-        return Decision(happened=None, reason=f"warm for {warm_s:.0f} s")
-    for node, sight in observed.sights.items():
-        if sight is not None and _is_busy(sight, observed.idle_timeout_s):
-            return Decision(happened=None, reason=f"packet {sight.idle_s:.0f} s ago on {node}")
+        return Decision(happened=None, reason=f"began to be watched {ago(warm_s)}")
     missing = _missing(observed)
     if missing or not observed.sights:
-        return Decision(happened=None, reason=f"no report from {_names(missing)}", missing=missing)
+        return Decision(happened=None, reason=_silent(missing), missing=missing)
     return _idle(observed, now)
+
+
+def _busiest(observed: Observed) -> str | None:
+    """When a caller was seen last, or where one waits; None where that is long ago."""
+    seen = {node: sight for node, sight in observed.sights.items() if sight is not None}
+    if not seen:
+        return None
+    node = min(seen, key=lambda each: (-seen[each].held, seen[each].idle_s))
+    if seen[node].held:
+        return f"a caller waits on {node}"
+    is_busy = seen[node].idle_s < observed.idle_timeout_s
+    # Without the node: since it is warm counts as since a packet, on nodes that have seen none.
+    return f"packet {ago(seen[node].idle_s)}" if is_busy else None
 
 
 def _idle(observed: Observed, now: float) -> Decision:
@@ -138,10 +152,6 @@ _DECIDERS = {
 }
 
 
-def _is_busy(sight: Sight, idle_timeout_s: float) -> bool:
-    return sight.held > 0 or sight.idle_s < idle_timeout_s
-
-
 def _live(counted: Round) -> str:
     """What lives, in words; empty if nothing does, as far as was answered."""
     return _live_on(counted.connections)
@@ -155,6 +165,12 @@ def _live_on(connections: Mapping[str, int | None]) -> str:
     total = sum(count for count in busy.values() if count)
     where = " and ".join(busy)
     return f"{total} connection{'s' if total > 1 else ''} on {where}" if busy else ""
+
+
+def _silent(nodes: tuple[str, ...]) -> str:
+    if not nodes:
+        return "no daemon is expected: none can call it idle"
+    return f"{_names(nodes)} {'is' if len(nodes) == 1 else 'are'} silent"
 
 
 def _missing(observed: Observed) -> tuple[str, ...]:

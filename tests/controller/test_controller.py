@@ -413,6 +413,18 @@ def test_a_silent_connection_keeps_it_warm_and_no_caller_is_held(house: House) -
     assert house.phase is Phase.DRAINING
 
 
+def test_what_keeps_it_awake_is_told_when_it_becomes_another(house: House) -> None:
+    house.warm()
+    house.live["node1"] = 2
+    house.pass_idle_s(32)
+    changes = house.changes
+    house.pass_idle_s(20)
+    assert house.changes == changes, "the same connections"
+    house.live["node1"] = 1
+    house.pass_idle_s(3)
+    assert house.changes == changes + 1
+
+
 def test_after_a_cancelled_drain_it_waits_its_whole_timeout_again(house: House) -> None:
     house.draining()
     house.armed("node1", 3)
@@ -448,7 +460,7 @@ def test_a_daemon_that_falls_silent_keeps_it_and_is_told_once(
         house.pass_s(1)
     assert (house.phase, house.did()) == (Phase.WARM, [])
     warnings = [each.message for each in caplog.records if each.levelno == logging.WARNING]
-    assert warnings == [f"{KEY}: stays warm: no report from node2's daemon"]
+    assert warnings == [f"{KEY}: stays warm: node2's daemon is silent"]
 
 
 def test_a_report_is_good_for_three_seconds(house: House) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.controller.helpers import service as manifest
 from wangell_controller.backends import Trouble
+from wangell_controller.decide import Decision
 from wangell_controller.kube.crd import crd
 from wangell_controller.kube.status import Circumstances, status_of, status_of_invalid
 from wangell_controller.services import Service
@@ -68,6 +69,7 @@ def test_at_zero_it_is_ready_for_a_call() -> None:
         "Active",
         "AddressAssigned",
         "ActivationFailed",
+        "ScaleDownBlocked",
     ]
     found["conditions"] = conditions
     assert said(found, "Ready") == ("True", "Cold")
@@ -186,3 +188,33 @@ def test_every_field_is_one_of_the_schema(phase: Phase) -> None:
         assert set(each) == set(shape["properties"])
         assert set(shape["required"]) <= set(each)
         assert len(each["reason"]) >= shape["properties"]["reason"]["minLength"]
+
+
+SILENT = Decision(happened=None, reason="node2's daemon is silent", missing=("node2",))
+
+
+def test_warm_it_says_why_it_is_not_let_go() -> None:
+    busy = Decision(happened=None, reason="3 connections on node1")
+    found = status(kept(Phase.WARM, decision=busy))
+    assert found["awake"] == "3 connections on node1"
+    assert said(found, "ScaleDownBlocked") == ("False", "NotBlocked")
+
+
+@pytest.mark.parametrize("phase", [Phase.COLD, Phase.WAKING, Phase.DRAINING])
+def test_in_no_other_phase_it_says_so(phase: Phase) -> None:
+    assert "awake" not in status(kept(phase, decision=SILENT))
+
+
+def test_a_daemon_that_is_silent_blocks_scale_down_and_the_remedy_is_named() -> None:
+    found = status(kept(Phase.WARM, decision=SILENT))
+    assert said(found, "ScaleDownBlocked") == ("True", "DaemonSilent")
+    assert condition(found, "ScaleDownBlocked")["message"] == (
+        "node2's daemon is silent: it stays up until that reports again, or its Node is deleted"
+    )
+    assert found["awake"] == "node2's daemon is silent"
+
+
+def test_at_zero_nothing_is_blocked() -> None:
+    """What was decided last is of before it went down."""
+    found = status(kept(Phase.COLD, decision=SILENT))
+    assert said(found, "ScaleDownBlocked") == ("False", "NotBlocked")

@@ -119,6 +119,18 @@ def test_a_latest_request_that_waits_keeps_no_phase_waiting() -> None:
     story(body)
 
 
+def test_what_keeps_it_awake_is_written_as_seldom() -> None:
+    async def body(desk: Desk) -> None:
+        for second in range(61):
+            desk.want(phase="Warm", awake=f"{second} connections on node1")
+            await settle(1)
+        assert desk.cluster.did().count(WRITE) <= 8
+        await settle(REQUEST_EVERY_S)
+        assert desk.written["awake"] == "60 connections on node1"
+
+    story(body)
+
+
 def test_anything_else_takes_the_latest_request_along() -> None:
     async def body(desk: Desk) -> None:
         desk.want(phase="Warm", latestRequest="1")

@@ -25,6 +25,7 @@ COLUMNS = (
     ("Age", "date", ".metadata.creationTimestamp", 0, "Since it was created."),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 1, "Whether it serves."),
     ("Reason", "string", ".status.reason", 1, "Why it is in this phase."),
+    ("Awake", "string", ".status.awake", 1, "Why it does not go to zero."),
     ("Image", "string", ".spec.image", 1, "What is started."),
 )
 

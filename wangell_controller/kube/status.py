@@ -58,6 +58,7 @@ def status_of(service: Service, around: Circumstances, *, now: datetime) -> dict
         "address": _url_part(frontends[0]) if frontends else None,
         "phase": _PHASES[service.phase],
         "reason": service.reason[:REASON_CHARS_MAX],
+        "awake": _awake(service),
         "activations": service.activation,
         "selector": selector_of(service.manifest.metadata.name),
         "observedGeneration": around.generation,
@@ -79,7 +80,13 @@ def status_of_invalid(around: Circumstances, *, now: datetime) -> dict[str, Any]
 
 
 def _findings(service: Service, around: Circumstances) -> list[_Finding]:
-    return [_ready(service, around), _active(service), _assigned(service, around), _failed(service)]
+    return [
+        _ready(service, around),
+        _active(service),
+        _assigned(service, around),
+        _failed(service),
+        _blocked(service),
+    ]
 
 
 def _ready(service: Service, around: Circumstances) -> _Finding:
@@ -132,6 +139,24 @@ def _failed(service: Service) -> _Finding:
         reason=trouble.reason,
         message=trouble.message,
     )
+
+
+def _awake(service: Service) -> str | None:
+    """Why it does not go down; None: it is not up, or is on its way."""
+    if service.phase is not Phase.WARM or service.decision is None:
+        return None
+    return service.decision.reason[:REASON_CHARS_MAX]
+
+
+def _blocked(service: Service) -> _Finding:
+    """Whether it would go down, or fail, but for a daemon that does not report."""
+    decision = service.decision
+    if decision is None or not decision.missing or service.phase is Phase.COLD:
+        message = "no daemon that is missing keeps it up"
+        return _Finding(type="ScaleDownBlocked", is_so=False, reason="NotBlocked", message=message)
+    remedy = "it stays up until that reports again, or its Node is deleted"
+    message = f"{decision.reason}: {remedy}"[:REASON_CHARS_MAX]
+    return _Finding(type="ScaleDownBlocked", is_so=True, reason="DaemonSilent", message=message)
 
 
 def _condition(finding: _Finding, around: Circumstances, now: datetime) -> dict[str, Any]:

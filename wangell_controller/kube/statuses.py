@@ -16,12 +16,13 @@ log = logging.getLogger(__name__)
 
 # A wake takes 0.2 s, and is one change for whoever reads.
 WRITE_AFTER_S = 0.3
-# A busy service's latest request is another each second; nobody needs to know it that well.
+# A busy service's latest request is another each second, and so may be what keeps it awake; nobody
+# needs to know either that well.
 REQUEST_EVERY_S = 10.0
 RETRY_S_MIN, RETRY_S_MAX = 0.5, 30.0
 # Writes at a time: 1,000 services that change at once must not crowd wakes out of the API server.
 WRITES_MAX = 4
-_LAZY = ("latestRequest",)
+_LAZY = ("latestRequest", "awake")
 
 
 class StatusApi(Protocol):

@@ -160,7 +160,8 @@ class Condition(Closed):
     """One thing that is so, is not so, or is not known, and since when."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
-    "What is said: Ready, Active, AddressAssigned, ActivationFailed or Unsupported."
+    """What is said: Ready, Active, AddressAssigned, ActivationFailed, ScaleDownBlocked or
+    Unsupported."""
     status: Literal["True", "False", "Unknown"]
     "Whether it is so."
     observed_generation: Annotated[int, Field(ge=0)] | None = None
@@ -188,6 +189,9 @@ class Status(Closed):
     "Where the service is between zero and warm."
     reason: Annotated[str, Field(max_length=1024)] | None = None
     "Why it is in this phase."
+    awake: Annotated[str, Field(max_length=1024)] | None = None
+    """Why it is not let go to zero, while it is warm: a packet, connections, a daemon that is
+    silent. Written within 10 s."""
     activations: Annotated[int, Field(ge=0)] | None = None
     "How often it was raised from zero."
     selector: Annotated[str, Field(max_length=1024)] | None = None
