@@ -33,6 +33,7 @@ class PodNetwork(Namespaces):
         self.name = f"pid-{pid}"
         self.cgroup = like.cgroup
         self._kinds = ["net"]
+        self._log_directory = like._log_directory
 
     @property
     def pid(self) -> int:
