@@ -22,7 +22,9 @@ def chosen_endpoint(
             return None
         is_heard = each.workload == heard
         address = (heard_address if is_heard else "") or each.address
-        if address:
+        if address == each.address != "":
+            endpoints.append(each)  # A copy parses its address, and a wake waits meanwhile.
+        elif address:
             endpoints.append(dataclasses.replace(each, address=address))
     endpoints.sort(key=lambda each: (each.workload != heard, each.node != node))
     return endpoints[0] if endpoints else None

@@ -82,6 +82,7 @@ class Node:
         self._heard: dict[Replica, Listens] = {}  # of workloads that no record names (yet)
         self._tally = Tally()
         self._deadlines = Deadlines()
+        self._touched: dict[str, Service] = {}  # whose deadlines may be others now
 
     def __iter__(self) -> Iterator[Service]:
         return iter(self._services.values())
@@ -194,11 +195,13 @@ class Node:
 
     def next_deadline_ns(self) -> int | None:
         """When `deadline` has something to do; None: nothing is under way."""
+        self._read_deadlines()
         return self._deadlines.next_ns()
 
     def deadline(self, *, now_ns: int) -> list[Effect]:
         """Do what is due."""
         effects: list[Effect] = []
+        self._read_deadlines()
         for name in self._deadlines.take_due(now_ns):
             service = self._services[name]
             effects += self._after(service, service.deadline(now_ns=now_ns))
@@ -213,8 +216,14 @@ class Node:
         return [each for each in self if each.record and each.record.phase is Phase.WARM]
 
     def _after(self, service: Service, effects: list[Effect]) -> list[Effect]:
-        self._deadlines.set(service.name, service.next_deadline_ns())
+        self._touched[service.name] = service
         return effects
+
+    def _read_deadlines(self) -> None:
+        """Not in `_after`: what is to be done comes first, and a wake is."""
+        for name, service in self._touched.items():
+            self._deadlines.set(name, service.next_deadline_ns())
+        self._touched.clear()
 
     def _tell(self, service: Service, listening: Listens, *, now_ns: int) -> list[Effect]:
         effects = service.listens(
@@ -289,6 +298,7 @@ class Node:
         gone = self._reindex(service, (), None)
         self._slots.give_back(service.routing.slot)
         self._deadlines.set(name, None)
+        self._touched.pop(name, None)
         return [*gone, *service.remove()]
 
     def _retry_refused(self, *, now_ns: int) -> list[Effect]:

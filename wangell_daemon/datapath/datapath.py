@@ -1,7 +1,9 @@
 """The programs and maps of one interface, as the agent uses them."""
 
 import contextlib
+import ctypes
 import re
+import struct
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +15,7 @@ from wangell_daemon.datapath.compiler import compile_program, load_tc, load_xdp
 from wangell_daemon.datapath.headers import EBPF
 from wangell_daemon.datapath.injection import Injector
 from wangell_daemon.datapath.interface import XdpMode
+from wangell_daemon.datapath.objects import MapWriter
 from wangell_daemon.datapath.predecessor import Predecessor
 from wangell_daemon.datapath.rings import Ring
 from wangell_daemon.datapath.sources import Sources
@@ -20,6 +23,9 @@ from wangell_daemon.datapath.sources import Sources
 __all__ = ["Datapath", "names_of"]
 
 OnEvent = Callable[[bytes], None]
+
+_SERVICE = struct.Struct("=IHH")  # struct service: slot, mode, is_restricted
+_ONE = struct.pack("=I", 1)
 
 
 class Datapath:
@@ -50,7 +56,8 @@ class Datapath:
         self._heartbeat: Any = self._wake[b"heartbeat"]
         self._reasons: Any = self._wake[b"reasons"]
         self._reason_names = names_of("reason")
-        self._one = self._unanswered.Leaf(1)
+        self._write_service = _writer(self._services)
+        self._write_unanswered = _writer(self._unanswered)
 
     # Taking over.
 
@@ -91,10 +98,8 @@ class Datapath:
 
     def set_service(self, frontends: Iterable[bytes], *, slot: int, mode: int) -> None:
         """Write each frontend (a struct frontend)."""
-        open_leaf = self._services.Leaf(slot, mode, 0)
         for key in frontends:
-            leaf = self._services.Leaf(slot, mode, 1) if key in self._sources else open_leaf
-            self._services[self._services.Key.from_buffer_copy(key)] = leaf
+            self._write_service.put(key, _SERVICE.pack(slot, mode, key in self._sources))
 
     def restrict(self, frontend: bytes, sources: Iterable[str]) -> None:
         """Let only these networks call a frontend; none: whoever will. Raises OSError.
@@ -126,7 +131,7 @@ class Datapath:
 
     def watch(self, flow: bytes) -> None:
         """Tell of the first packet of this flow (a struct flow)."""
-        self._unanswered[self._unanswered.Key.from_buffer_copy(flow)] = self._one
+        self._write_unanswered.put(flow, _ONE)
 
     def unwatch(self, flow: bytes) -> None:
         """Do not wait for it any more."""
@@ -177,6 +182,11 @@ def names_of(enum: str, header: Path = EBPF / "consts.h") -> list[str]:
     assert body is not None, enum
     names = re.findall(rf"{enum.upper()}_(\w+),", body[1])
     return [name.lower() for name in names if name != "COUNT"]
+
+
+def _writer(table: Any) -> MapWriter:
+    key_bytes, value_bytes = ctypes.sizeof(table.Key), ctypes.sizeof(table.Leaf)
+    return MapWriter(table.map_fd, key_bytes=key_bytes, value_bytes=value_bytes)
 
 
 def _discard(table: Any, key: bytes) -> None:

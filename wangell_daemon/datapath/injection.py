@@ -5,6 +5,7 @@ rp_filter, conntrack, kube-proxy and the address all see the frame as they would
 """
 
 import ctypes
+import errno
 
 from wangell_daemon.datapath.syscalls import bpf
 
@@ -12,6 +13,8 @@ __all__ = ["Injector"]
 
 BPF_PROG_TEST_RUN = 10
 BPF_F_TEST_XDP_LIVE_FRAMES = 2
+# ebpf/consts.h: no longer one is held.
+FRAME_BYTES_MAX = 2048
 
 
 class _XdpContext(ctypes.Structure):  # struct xdp_md
@@ -54,20 +57,23 @@ class Injector:
     def __init__(self, program_fd: int) -> None:
         # Kept between calls: building them anew cost a third of an injection.
         self._context = _XdpContext()
+        self._frame = ctypes.create_string_buffer(FRAME_BYTES_MAX)
         self._run = _TestRun(
             prog_fd=program_fd,
             repeat=1,
             ctx_size_in=ctypes.sizeof(_XdpContext),
             ctx_in=ctypes.addressof(self._context),
+            data_in=ctypes.addressof(self._frame),
             flags=BPF_F_TEST_XDP_LIVE_FRAMES,
         )
 
     def inject(self, frame: bytes, *, ifindex: int, rx_queue: int = 0) -> None:
         """Let `frame`, its checksums whole, enter the stack on that interface. Raises OSError."""
-        buffer = ctypes.create_string_buffer(frame, len(frame))
+        if len(frame) > FRAME_BYTES_MAX:
+            raise OSError(errno.EMSGSIZE, f"{len(frame)} bytes are more than are ever held")
+        ctypes.memmove(self._frame, frame, len(frame))
         self._context.data_end = len(frame)
         self._context.ingress_ifindex = ifindex
         self._context.rx_queue_index = rx_queue
         self._run.data_size_in = len(frame)
-        self._run.data_in = ctypes.addressof(buffer)
         bpf(BPF_PROG_TEST_RUN, self._run)

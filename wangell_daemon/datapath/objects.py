@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from wangell_daemon.datapath.syscalls import bpf
 
-__all__ = ["MapInfo", "entries", "open_maps_of", "program_name"]
+__all__ = ["MapInfo", "MapWriter", "entries", "open_maps_of", "program_name"]
 
-_LOOKUP, _NEXT_KEY, _PROGRAM_BY_ID, _MAP_BY_ID, _INFO = 1, 4, 13, 14, 15
+_LOOKUP, _UPDATE, _NEXT_KEY, _PROGRAM_BY_ID, _MAP_BY_ID, _INFO = 1, 2, 4, 13, 14, 15
 _MAPS_MAX = 32  # ours has eight
 
 
@@ -68,6 +68,24 @@ class _MapInfo(ctypes.Structure):  # the head of struct bpf_map_info
         ("flags", ctypes.c_uint32),
         ("name", ctypes.c_char * 16),
     ]
+
+
+class MapWriter:
+    """Writes entries of one map. Its call is built once: BCC's takes 20 us longer in a wake."""
+
+    def __init__(self, map_fd: int, *, key_bytes: int, value_bytes: int) -> None:
+        self._key = ctypes.create_string_buffer(key_bytes)
+        self._value = ctypes.create_string_buffer(value_bytes)
+        self._call = _ElementCall(
+            map_fd=map_fd,
+            key=ctypes.addressof(self._key),
+            value_or_next_key=ctypes.addressof(self._value),
+        )
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write one entry, in place of what was there. Raises OSError."""
+        self._key.raw, self._value.raw = key, value
+        bpf(_UPDATE, self._call)
 
 
 def program_name(program_id: int) -> str:
