@@ -12,6 +12,7 @@ import pytest
 from tests.kernel.namespaces import Namespace, cable
 from wangell_daemon.datapath import Handover, remove_rules
 from wangell_daemon.datapath.handover import TIMEOUT_MS
+from wangell_daemon.datapath.orders import Order, Orders
 from wangell_daemon.packets import frontend_key
 
 VIP, VIP_PORT, TARGET_PORT = "10.96.0.10", 80, 8080
@@ -237,6 +238,47 @@ def test_ours_are_claimed(site: Site) -> None:
     site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=True)
     site.handover.end_unclaimed()
     site.call(reaches="pod")
+
+
+def test_a_renewal_moves_the_end_and_nothing_else(site: Site) -> None:
+    site.handover.replace(SEVERAL, address="10.9.1.1", port=TARGET_PORT, is_away=True)
+    before = site.elements("handover4")
+    for _ in range(3):
+        site.handover.renew()
+        assert {str(value) for _, value in site.elements("handover4")} == {
+            str(value) for _, value in before
+        }
+    assert len(site.elements("away4")) == len(SEVERAL)
+    site.call(reaches="pod")
+
+
+def test_without_its_rules_an_order_is_refused(site: Site) -> None:
+    site.node.run(remove_rules)
+    with pytest.raises(FileNotFoundError, match="chain `orders`"):
+        site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
+
+
+def test_nobody_elses_segments_are_taken_for_orders(site: Site) -> None:
+    """The same segment without the mark, as anybody with a raw socket could send it."""
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
+    forged = site.node.run(Orders)
+    forged._raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0)
+    replica = frontend_key("10.9.2.1", TARGET_PORT)
+    with pytest.raises(FileNotFoundError):
+        forged.give(Order.HERE, [FRONTEND], replica)
+    forged.close()
+    assert "10.9.2.1" not in json.dumps(site.elements("handover4"))
+
+
+def test_an_order_leaves_no_trace_in_conntrack_and_on_no_wire(site: Site) -> None:
+    site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
+    known = subprocess.run(
+        ["nsenter", f"--net={site.node.path}", "conntrack", "-L"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert VIP not in known.stdout
 
 
 def test_uninstalling_removes_all_of_it_and_twice_is_no_error(site: Site) -> None:

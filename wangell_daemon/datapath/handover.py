@@ -3,16 +3,15 @@
 The daemon sets an element, then replays; conntrack pins the connections made meanwhile.
 """
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wangell_daemon.datapath.nfnetlink import Nftables, add, delete
 from wangell_daemon.datapath.nft import run_nft
-from wangell_daemon.packets import V4_MAPPED, frontend_key
+from wangell_daemon.datapath.orders import Order, Orders
+from wangell_daemon.packets import frontend_key
 
 __all__ = ["TIMEOUT_MS", "Handover", "remove_rules"]
 
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 RULES = Path(__file__).with_name("handover.nft")
 # Only for a daemon that died: elements are renewed well before, and deleted when they are over.
 TIMEOUT_MS = 30_000
-_OF_FRONTENDS = ("handover4", "handover6", "away4", "away6")
+_OF_FRONTENDS = ("handover4", "away4")
 
 
 class Handover:
@@ -31,10 +30,10 @@ class Handover:
     """
 
     def __init__(self) -> None:
-        """Raises DatapathError where nftables cannot be set up."""
+        """Raises DatapathError where nftables cannot be set up, and OSError."""
         run_nft("-f", str(RULES))
-        self._nftables = Nftables()
-        self._held: dict[bytes, tuple[bytes, ...]] = {}  # frontend -> the messages that add it
+        self._orders = Orders()
+        self._held: dict[bytes, tuple[bytes, bool]] = {}  # frontend -> replica, is it away
         self._adopted = frozenset(_frontends_there())
 
     def replace(
@@ -42,17 +41,17 @@ class Handover:
     ) -> None:
         """Send the frontends' new connections to this replica from now on. Raises OSError.
 
-        All or none, in one call of the kernel: it is made between a LISTEN and the replay.
         `is_away`: on another node, so masqueraded.
         """
-        value = _concatenated(frontend_key(address, port))
-        self._put({each: _additions(each, value, is_away=is_away) for each in frontends})
+        replica, order = frontend_key(address, port), Order.AWAY if is_away else Order.HERE
+        wanted = tuple(frontends)
+        self._orders.give(order, wanted, replica)
+        self._held.update(dict.fromkeys(wanted, (replica, is_away)))
 
     def end(self, frontend: bytes) -> None:
         """kube-proxy knows by now, or the replica is going. Raises OSError."""
-        additions = self._held.pop(frontend, ())
-        if additions:
-            self._delete(frontend, count=len(additions))
+        if self._held.pop(frontend, None) is not None:
+            self._orders.give(Order.END, [frontend], frontend)
 
     def end_unclaimed(self) -> None:
         """The table is whole: whose service asks for no handover, its replica may be anybody's now.
@@ -61,76 +60,25 @@ class Handover:
         """
         unclaimed, self._adopted = self._adopted - self._held.keys(), frozenset()
         for frontend in unclaimed:
-            self._clear(frontend)
+            self._orders.give(Order.END, [frontend], frontend)
 
     def renew(self) -> None:
         """Keep all elements from timing out. One that is refused is logged."""
-        for frontend, additions in list(self._held.items()):
+        for frontend, (replica, is_away) in self._held.items():
+            order = Order.RENEW_AWAY if is_away else Order.RENEW_HERE
             try:
-                self._put({frontend: additions})
+                self._orders.give(order, [frontend], replica)
             except OSError as error:
                 log.warning("a handover was not renewed: %s", error)
 
     def close(self) -> None:
-        """Close the socket; elements stay for a successor, until they time out."""
-        self._nftables.close()
-
-    def _put(self, wanted: Mapping[bytes, tuple[bytes, ...]]) -> None:
-        """Delete and add in one transaction: adding what is there would refresh nothing."""
-        additions = [message for messages in wanted.values() for message in messages]
-        deletions = [
-            message
-            for frontend in wanted
-            for message in _deletions(frontend)[: len(self._held.get(frontend, ()))]
-        ]
-        try:
-            self._nftables.commit(*deletions, *additions)
-        except (FileNotFoundError, FileExistsError):
-            # One timed out, or a predecessor left it.
-            for frontend in wanted:
-                self._clear(frontend)
-            self._nftables.commit(*additions)
-        self._held.update(wanted)
-
-    def _delete(self, frontend: bytes, *, count: int) -> None:
-        try:
-            self._nftables.commit(*_deletions(frontend)[:count])
-        except FileNotFoundError:  # it timed out
-            self._clear(frontend)
-
-    def _clear(self, frontend: bytes) -> None:
-        """Delete one by one. A refused transaction costs 6 ms in the kernel: only when needed."""
-        for message in _deletions(frontend):
-            with contextlib.suppress(FileNotFoundError):
-                self._nftables.commit(message)
+        """Close the sockets; elements stay for a successor, until they time out."""
+        self._orders.close()
 
 
 def remove_rules() -> None:
     """Delete the table with all that is in it, if it is there."""
     run_nft("add table inet wangell; delete table inet wangell")
-
-
-def _additions(frontend: bytes, value: bytes, *, is_away: bool) -> tuple[bytes, ...]:
-    family, key = _family(frontend), _concatenated(frontend)
-    handover = add(f"handover{family}", key, value=value, timeout_ms=TIMEOUT_MS)
-    if not is_away:
-        return (handover,)
-    return handover, add(f"away{family}", key, timeout_ms=TIMEOUT_MS)
-
-
-def _deletions(frontend: bytes) -> tuple[bytes, ...]:
-    family, key = _family(frontend), _concatenated(frontend)
-    return delete(f"handover{family}", key), delete(f"away{family}", key)
-
-
-def _family(frontend: bytes) -> int:
-    return 4 if frontend.startswith(V4_MAPPED) else 6
-
-
-def _concatenated(frontend: bytes) -> bytes:
-    """As nftables concatenates: each part padded to four bytes."""
-    address = frontend[12:16] if _family(frontend) == 4 else frontend[:16]
-    return address + frontend[16:18] + b"\0\0"
 
 
 def _frontends_there() -> list[bytes]:

@@ -31,21 +31,14 @@ _UNSPEC, _INET, _IPV4 = 0, 1, 2
 
 # include/uapi/linux/netfilter/nf_tables.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_ELEMENT, _KEY, _DATA, _TIMEOUT, _VALUE = 1, 1, 2, 4, 1
+_ELEMENT, _KEY, _TIMEOUT, _VALUE = 1, 1, 4, 1
 
 _TABLE = b"wangell\0"
 
 
-def add(
-    set_name: str, key: bytes, *, value: bytes | None = None, timeout_ms: int | None = None
-) -> bytes:
-    """The message that adds an element; with `value` to a map.
-
-    EEXIST where the key is there with another value; else adding again changes nothing.
-    """
+def add(set_name: str, key: bytes, *, timeout_ms: int | None = None) -> bytes:
+    """The message that adds an element. Adding it again changes nothing."""
     element = _nest(_KEY, attribute(_VALUE, key))
-    if value is not None:
-        element += _nest(_DATA, attribute(_VALUE, value))
     if timeout_ms is not None:
         element += attribute(_TIMEOUT, struct.pack("!Q", timeout_ms))
     return _element_message(_NEW_ELEMENT, set_name, element, flags=CREATE)
