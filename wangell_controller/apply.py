@@ -79,6 +79,8 @@ class Applier:
             return
         service.phase, service.phase_since = after, self._clock()
         service.counting.forget()
+        if after is Phase.WARM:
+            service.decision = None  # What was missing before does not keep it up now.
         if happened is PhaseInput.WAKE and after is Phase.WAKING:
             self._begin(service)
         elif happened is PhaseInput.REPLACED:

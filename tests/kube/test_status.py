@@ -214,7 +214,8 @@ def test_a_daemon_that_is_silent_blocks_scale_down_and_the_remedy_is_named() -> 
     assert found["awake"] == "node2's daemon is silent"
 
 
-def test_at_zero_nothing_is_blocked() -> None:
-    """What was decided last is of before it went down."""
-    found = status(kept(Phase.COLD, decision=SILENT))
+@pytest.mark.parametrize("phase", [Phase.COLD, Phase.WAKING])
+def test_what_is_not_up_yet_or_any_more_is_not_blocked(phase: Phase) -> None:
+    """What was decided last is of before it went down; a start waits for daemons, too."""
+    found = status(kept(phase, decision=SILENT))
     assert said(found, "ScaleDownBlocked") == ("False", "NotBlocked")
