@@ -78,6 +78,8 @@ def test_two_wakes_in_a_row_each_reach_their_own_pod(at_rest: Wangell) -> None:
 
     first_at = time.monotonic()
     first = who_answers(cluster, ADDRESS)
+    # Its status may still be that of before the wake.
+    declared.wait_until_phase("Warm")
     declared.wait_until_phase("Cold")
     assert handed_to(cluster, ADDRESS) == {}, "deleted on arming"
     with cluster.client.capture(f"host {ADDRESS}") as capture:
