@@ -12,7 +12,7 @@ import pytest
 from tests.kernel.namespaces import Namespace, cable
 from wangell_daemon.datapath import Handover, remove_rules
 from wangell_daemon.datapath.handover import TIMEOUT_MS
-from wangell_daemon.datapath.orders import Order, Orders
+from wangell_daemon.datapath.orders import MARK, Order, Orders
 from wangell_daemon.packets import frontend_key
 
 VIP, VIP_PORT, TARGET_PORT = "10.96.0.10", 80, 8080
@@ -258,11 +258,16 @@ def test_without_its_rules_an_order_is_refused(site: Site) -> None:
         site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
 
 
-def test_nobody_elses_segments_are_taken_for_orders(site: Site) -> None:
-    """The same segment without the mark, as anybody with a raw socket could send it."""
+@pytest.mark.parametrize(("mark", "wrong"), [(0, (0, 0)), (MARK, (1, 0)), (MARK, (0, 1))])
+def test_nobody_elses_segments_are_taken_for_orders(
+    site: Site, mark: int, wrong: tuple[int, int]
+) -> None:
+    """The same segment without the mark, or by a pod of the node's network that guesses."""
     site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
-    forged = site.node.run(Orders)
-    forged._raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0)
+    sequence, ackseq = site.handover._orders._password
+    guess = sequence ^ wrong[0], ackseq ^ wrong[1]
+    forged = site.node.run(lambda: Orders(guess))
+    forged._raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
     replica = frontend_key("10.9.2.1", TARGET_PORT)
     with pytest.raises(FileNotFoundError):
         forged.give(Order.HERE, [FRONTEND], replica)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wangell_daemon.datapath.nft import run_nft
-from wangell_daemon.datapath.orders import Order, Orders
+from wangell_daemon.datapath.orders import Order, Orders, Password, draw_password
 from wangell_daemon.packets import frontend_key
 
 __all__ = ["TIMEOUT_MS", "Handover", "remove_rules"]
@@ -31,8 +31,10 @@ class Handover:
 
     def __init__(self) -> None:
         """Raises DatapathError where nftables cannot be set up, and OSError."""
-        run_nft("-f", str(RULES))
-        self._orders = Orders()
+        password = draw_password()
+        # By a pipe: everybody on the node may read a command line.
+        run_nft("-f", "-", text=_rules(password))
+        self._orders = Orders(password)
         self._held: dict[bytes, tuple[bytes, bool]] = {}  # frontend -> replica, is it away
         self._adopted = frozenset(_frontends_there())
 
@@ -79,6 +81,11 @@ class Handover:
 def remove_rules() -> None:
     """Delete the table with all that is in it, if it is there."""
     run_nft("add table inet wangell; delete table inet wangell")
+
+
+def _rules(password: Password) -> str:
+    sequence, ackseq = password
+    return f"define sequence = {sequence}\ndefine ackseq = {ackseq}\n{RULES.read_text()}"
 
 
 def _frontends_there() -> list[bytes]:

@@ -8,12 +8,14 @@ from wangell_daemon.datapath.errors import DatapathError
 __all__ = ["run_nft"]
 
 
-def run_nft(*arguments: str) -> str:
-    """Run nft and return what it prints. Raises DatapathError with what it says."""
+def run_nft(*arguments: str, text: str | None = None) -> str:
+    """Run nft, with `text` as its input, and return what it prints. Raises DatapathError."""
     nft = shutil.which("nft")
     if nft is None:
         raise DatapathError("nft is missing: apt-get install nftables")
-    done = subprocess.run([nft, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [nft, *arguments], input=text, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise DatapathError(f"nft refused: {done.stderr.strip()}")
     return done.stdout
