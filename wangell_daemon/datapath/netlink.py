@@ -17,6 +17,7 @@ __all__ = [
     "REPLY_BYTES",
     "aligned",
     "attribute",
+    "attributes",
     "errno_of",
     "message",
     "split",
@@ -49,6 +50,16 @@ def split(reply: bytes) -> Iterator[tuple[int, bytes]]:
         length, kind, *_rest = _HEADER.unpack_from(reply, at)
         yield kind, reply[at + _HEADER.size : at + length]
         at += aligned(length)
+
+
+def attributes(body: bytes) -> dict[int, bytes]:
+    """Return the attributes by kind, without its flags; the last of a kind counts."""
+    found, at = {}, 0
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        found[kind & 0x3FFF] = body[at + _ATTRIBUTE.size : at + length]
+        at += max(_ATTRIBUTE.size, aligned(length))
+    return found
 
 
 def errno_of(body: bytes) -> int:

@@ -6,7 +6,15 @@ import socket
 import struct
 from collections.abc import Callable
 
-from wangell_daemon.datapath.netlink import ACK, ERROR, REPLY_BYTES, attribute, errno_of, split
+from wangell_daemon.datapath.netlink import (
+    ACK,
+    ERROR,
+    REPLY_BYTES,
+    attribute,
+    attributes,
+    errno_of,
+    split,
+)
 from wangell_daemon.datapath.nfnetlink import NETLINK_NETFILTER, nfnetlink_message
 
 __all__ = ["PacketLog"]
@@ -20,7 +28,6 @@ _PAYLOAD = 9
 
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; needs CAP_NET_ADMIN
 _GENERIC_BYTES = 4  # struct nfgenmsg
-_ATTRIBUTE = struct.Struct("=HH")
 # A burst of a thousand SYNs, as the kernel counts memory: what is more comes again by itself.
 _QUEUE_BYTES = 1 << 20
 
@@ -66,9 +73,10 @@ class PacketLog:
             self._on_lost()
             return
         for kind, body in split(reply):
-            packet = _payload(body) if kind == _SUBSYSTEM << 8 | _PACKET else None
-            if packet is not None:
-                self._on_packet(packet)
+            if kind == _SUBSYSTEM << 8 | _PACKET:
+                packet = attributes(body[_GENERIC_BYTES:]).get(_PAYLOAD)
+                if packet is not None:
+                    self._on_packet(packet)
 
     def close(self) -> None:
         """Let the group go."""
@@ -84,13 +92,3 @@ class PacketLog:
                 refusal = errno.EBUSY
             if refusal:
                 raise OSError(refusal, f"group {group}: {os.strerror(refusal)}")
-
-
-def _payload(body: bytes) -> bytes | None:
-    at = _GENERIC_BYTES
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        if kind == _PAYLOAD:
-            return body[at + _ATTRIBUTE.size : at + length]
-        at += (max(length, _ATTRIBUTE.size) + 3) & ~3
-    return None

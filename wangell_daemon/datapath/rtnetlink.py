@@ -18,8 +18,8 @@ from wangell_daemon.datapath.netlink import (
     ERROR,
     EXCLUSIVE,
     REPLY_BYTES,
-    aligned,
     attribute,
+    attributes,
     errno_of,
     message,
     split,
@@ -43,7 +43,6 @@ _NEW_FILTER, _DELETE_FILTER, _GET_FILTER = 44, 45, 46
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
 _TC = struct.Struct("=BxxxiIII")  # struct tcmsg
-_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr
 _RCVBUF_FORCE = 33  # asm-generic/socket.h
 # The kernel tells some ten times of each pod that starts, 1.5 KiB each: a hundred at once.
 _WATCH_BYTES = 2 << 20
@@ -180,24 +179,15 @@ def _parse_link(kind: int, body: bytes) -> Link | None:
     family, _type, index, _flags, _change = _LINK.unpack_from(body)
     if kind not in (_NEW_LINK, _DELETE_LINK) or family != socket.AF_UNSPEC:
         return None
-    attributes = _attributes(body[_LINK.size :])
-    about = _attributes(attributes.get(_LINKINFO, b""))
+    found = attributes(body[_LINK.size :])
+    about = attributes(found.get(_LINKINFO, b""))
     return Link(
         index=index,
-        name=_text(attributes.get(_IFNAME, b"")),
+        name=_text(found.get(_IFNAME, b"")),
         kind=_text(about.get(_INFO_KIND, b"")),
-        has_peer_elsewhere=_LINK_NETNSID in attributes,
+        has_peer_elsewhere=_LINK_NETNSID in found,
         is_gone=kind == _DELETE_LINK,
     )
-
-
-def _attributes(body: bytes) -> dict[int, bytes]:
-    found, at = {}, 0
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        found[kind & 0x3FFF] = body[at + _ATTRIBUTE.size : at + length]
-        at += max(_ATTRIBUTE.size, aligned(length))
-    return found
 
 
 def _text(value: bytes) -> str:
