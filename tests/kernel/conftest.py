@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.kernel.namespaces import Namespace, cable
+from tests.kernel.place import Place
 from wangell_daemon.datapath.compiler import compile_program, load_tc, load_xdp
 from wangell_daemon.datapath.datapath import names_of
 from wangell_daemon.datapath.injection import _TestRun
@@ -105,3 +107,13 @@ def program(_loaded: Program) -> Iterator[Program]:
     _loaded.reset()
     yield _loaded
     _loaded.reset()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """10.9.0.1 is the node, 10.9.0.2 the client."""
+    with Namespace() as node, Namespace() as client:
+        cable(node, client)
+        made = Place(node, client)
+        yield made
+        made.close()

@@ -3,14 +3,13 @@
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import pytest
 
 from tests.kernel.events import Events
-from tests.kernel.namespaces import Namespace, cable
-from wangell_daemon.datapath import Datapath, DatapathError, ForeignProgramError, XdpMode, detach
+from tests.kernel.place import FRONTEND, PORT, VIP, Place
+from wangell_daemon.datapath import DatapathError, ForeignProgramError, XdpMode, detach
 from wangell_daemon.datapath.compiler import compile_program, load_xdp
 from wangell_daemon.datapath.interface import (
     addresses_of,
@@ -21,59 +20,6 @@ from wangell_daemon.datapath.interface import (
 from wangell_daemon.effects import Mode
 from wangell_daemon.kernel_events import parse_answered, parse_held
 from wangell_daemon.packets import client_of, frontend_key, with_checksums
-
-T = TypeVar("T")
-VIP, PORT = "10.9.0.1", 8080
-FRONTEND = frontend_key(VIP, PORT)
-
-
-class Place:
-    """A node and a client on a cable. Work on the node's kernel is done in its namespace."""
-
-    def __init__(self, node: Namespace, client: Namespace) -> None:
-        self.node, self.client = node, client
-        self._datapaths: list[Datapath] = []
-
-    def at_node(self, work: Callable[[], T]) -> T:
-        return self.node.run(work)
-
-    def datapath(self, interface: str = "eth0") -> Datapath:
-        made = self.at_node(lambda: Datapath(interface))
-        self._datapaths.append(made)
-        return made
-
-    def killed(self, datapath: Datapath) -> None:
-        """Its daemon has ended; what is attached stays."""
-        self._datapaths.remove(datapath)
-        datapath.close()
-
-    def call(self) -> socket.socket:
-        """A client that has sent its SYN, and waits."""
-        caller = self.client.run(socket.socket)
-        caller.setblocking(False)
-        assert caller.connect_ex((VIP, PORT)) != 0
-        return caller
-
-    def serve(self) -> socket.socket:
-        """A server on the node."""
-        server = self.at_node(socket.socket)
-        server.bind(("0.0.0.0", PORT))
-        server.listen()
-        server.settimeout(5)
-        return server
-
-    def close(self) -> None:
-        for datapath in self._datapaths:
-            datapath.close()
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    with Namespace() as node, Namespace() as client:
-        cable(node, client)
-        made = Place(node, client)
-        yield made
-        made.close()
 
 
 def attached(place: Place, interface: str = "eth0") -> int | None:

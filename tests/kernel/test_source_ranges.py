@@ -2,15 +2,13 @@
 
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.daemon.packets import ACK, FIN, RST, SYN, Segment
 from tests.kernel.conftest import DROP, PASS, Program
 from tests.kernel.events import Events
-from tests.kernel.namespaces import Namespace, cable
-from tests.kernel.test_attach import FRONTEND, PORT, VIP, Place
+from tests.kernel.place import FRONTEND, PORT, VIP, Place
 from wangell_daemon.datapath import Datapath
 from wangell_daemon.datapath.headers import EBPF
 from wangell_daemon.effects import Mode
@@ -137,16 +135,6 @@ def test_other_fragments_pass(ranged: Program, what: str, frame: bytes) -> None:
 
 
 # --- As the daemon fills the maps -----------------------------------------------------------------
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """10.9.0.1 is the node, 10.9.0.2 the client."""
-    with Namespace() as node, Namespace() as client:
-        cable(node, client)
-        made = Place(node, client)
-        yield made
-        made.close()
 
 
 def attached(place: Place) -> Datapath:
