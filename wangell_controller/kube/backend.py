@@ -120,7 +120,7 @@ class KubeBackend:
             slot.timer.cancel()
 
     def start(self, key: str, activation: int) -> None:
-        """Send the PATCH; nothing comes before it."""
+        """Send the PATCH; nothing comes before it but the end of pods that are going."""
         slot = self._slots[key]
         slot.is_raised, slot.activation, slot.noted = True, activation, None
         self._judge(key, slot, stay=False)
