@@ -5,7 +5,6 @@ the end is the kernel's LISTEN event of the container, on the same clock (tests/
 """
 
 import contextlib
-from types import TracebackType
 from typing import Self
 
 from tests.cluster.cluster import Cluster
@@ -30,12 +29,7 @@ class BareKubernetes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def start_ms(self) -> float:

@@ -11,7 +11,6 @@ import select
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 TCP_LISTEN = 10  # <net/tcp_states.h>
@@ -55,12 +54,7 @@ class Listens:
         self._pipe = os.open(self._tracing / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._pipe)
         self._tracing.rmdir()
 

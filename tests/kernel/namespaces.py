@@ -9,7 +9,6 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from wangell_daemon.datapath.syscalls import in_network_namespace
@@ -47,12 +46,7 @@ class Namespace:
         self.ip("link", "set", "lo", "up")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         subprocess.run(["ip", "netns", "del", self.name], check=True)
 
     def ip(self, *arguments: str) -> None:
