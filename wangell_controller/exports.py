@@ -52,8 +52,5 @@ def _daemons(linked: frozenset[str], expected: frozenset[str]) -> Mapping[str, i
 
 def _blocked(controller: Controller) -> Mapping[str, int]:
     return Counter(
-        node
-        for service in list(controller.services.values())
-        if service.decision is not None and service.phase is not Phase.COLD
-        for node in service.decision.missing
+        node for service in list(controller.services.values()) for node in service.blocked_by
     )

@@ -68,6 +68,13 @@ class Service:
         """How many were asked for."""
         return 0 if self.phase is Phase.COLD else max(1, self.manifest.spec.replicas)
 
+    @property
+    def blocked_by(self) -> tuple[str, ...]:
+        """Nodes without whose daemon it stays up; none where it is not up: a start may fail."""
+        is_up = self.phase in (Phase.WARM, Phase.DRAINING)
+        decision = self.decision  # Once: a scrape reads it from another thread.
+        return decision.missing if is_up and decision is not None else ()
+
     def place(self, endpoints: Iterable[Endpoint], ready: frozenset[str]) -> None:
         """Take the replicas that there are now; what was heard of the others is forgotten."""
         self.endpoints, self.ready = tuple(endpoints), ready

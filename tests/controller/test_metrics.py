@@ -100,6 +100,19 @@ def test_a_missing_daemon_that_blocks_is_named_and_only_while_it_does() -> None:
     assert house.metric("wangell_daemons", kind="missing") == 0
 
 
+def test_a_start_that_waits_for_a_daemon_is_not_blocked_from_going_down() -> None:
+    """As the condition ScaleDownBlocked has it."""
+    house = exporting(House())
+    house.wake()
+    for node in ("node1", "node2"):
+        house.controller.link_down(node, "silence")
+    house.pass_s(1)
+    assert house.service.decision is not None
+    assert house.service.decision.missing, "nobody would see it listen"
+    assert house.metric("wangell_scale_down_blocked_services", node="node1") is None
+    assert house.metric("wangell_daemons", kind="missing") == 2
+
+
 def test_what_strangers_say_makes_no_series() -> None:
     house = exporting(House())
     before = len(series(house))

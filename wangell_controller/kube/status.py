@@ -149,10 +149,9 @@ def _awake(service: Service) -> str | None:
 
 
 def _blocked(service: Service) -> _Finding:
-    """Whether it would go down, or fail, but for a daemon that does not report."""
+    """Whether it would go down but for a daemon that does not report."""
     decision = service.decision
-    is_up = service.phase in (Phase.WARM, Phase.DRAINING)
-    if decision is None or not decision.missing or not is_up:
+    if decision is None or not service.blocked_by:
         message = "no daemon that is missing keeps it up"
         return _Finding(type="ScaleDownBlocked", is_so=False, reason="NotBlocked", message=message)
     remedy = "it stays up until that reports again, or its Node is deleted"
