@@ -310,11 +310,7 @@ class KubeBackend:
         is_kept = False
         try:
             async with asyncio.timeout(ENDING_S_MAX):
-                if slot.lowering is not None:
-                    await asyncio.wait({slot.lowering})
-                is_kept = not slot.is_at_zero and (
-                    slot.lowering is None or isinstance(slot.lowering.exception(), ConflictError)
-                )
+                is_kept = not slot.is_at_zero and await self._is_kept(slot)
                 while slot.is_at_zero and slot.endpoints.is_ending:
                     slot.moved.clear()
                     await slot.moved.wait()
@@ -322,6 +318,28 @@ class KubeBackend:
             log.warning("%s: its pods stay, though it was at zero: raised as it is", key)
         self._judge(key, slot, stay=True)
         return is_kept
+
+    async def _is_kept(self, slot: Slot) -> bool:
+        """Whether the last stop has surely changed nothing."""
+        if slot.lowering is None:
+            return True
+        await asyncio.wait({slot.lowering})
+        error = slot.lowering.exception()
+        if error is not None:
+            # Carried out before the answer was lost? Then it is refused when it is sent again.
+            slot.is_at_zero = await self._ask_if_at_zero(slot)
+        return isinstance(error, ConflictError) and not slot.is_at_zero
+
+    async def _ask_if_at_zero(self, slot: Slot) -> bool:
+        backoff = Backoff(RAISE_RETRY_S_MIN, RAISE_RETRY_S_MAX)
+        while True:
+            try:
+                return not replicas_of(await self._api.get(slot.deployment_path))
+            except NotFoundError:
+                return False
+            except KubeError as error:
+                log.warning("%s: not known if it was lowered: %s", slot.manifest.key, error)
+            await asyncio.sleep(backoff.next_s())
 
     async def _lower(self, key: str, slot: Slot, seen: Seen) -> None:
         backoff = Backoff(LOWER_RETRY_S_MIN, LOWER_RETRY_S_MAX)
@@ -353,7 +371,10 @@ class KubeBackend:
         except NotFoundError:
             return None
         except ConflictError:
-            return seen_of(await self._api.get(slot.deployment_path))
+            scale = await self._api.get(slot.deployment_path)
+            if replicas_of(scale):
+                return seen_of(scale)
+            # By a PATCH of ours, perhaps, whose answer was lost.
         slot.version, slot.is_at_zero = max(slot.version, version_of(scale)), True
         # What the watch told meanwhile, another's raise perhaps, is not told again. We end first.
         self._loop.call_soon(self._look_again, slot.manifest.key)
