@@ -15,10 +15,14 @@ def record_of(raised: Raised, table: ServiceRecord) -> ServiceRecord | None:
     """Return the table's record as a leader would have it by now; None: the table knows better.
 
     It does where it has counted that activation, or a later one, and has said what came of it. In a
-    drain, Started says all that there is to say: the replicas are those that are known.
+    drain, Started says all that there is to say of the replicas that are known. Others have come
+    where it went to its end, and the leader was killed before it could say so.
     """
-    expected = table.activation + (table.phase is Phase.COLD)
-    if table.phase not in (Phase.COLD, Phase.WAKING) or raised.activation != expected:
+    expected = table.activation + (table.phase in (Phase.COLD, Phase.DRAINING))
+    if table.phase is Phase.WARM or raised.activation != expected:
+        return None
+    known = {each.workload for each in table.endpoints}
+    if table.phase is Phase.DRAINING and any(each.workload in known for each in raised.endpoints):
         return None
     return dataclasses.replace(
         table,

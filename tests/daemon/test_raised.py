@@ -41,6 +41,26 @@ def test_of_a_waking_one_it_is_that_activations() -> None:
     assert heard == dataclasses.replace(table, phase=Phase.WARM, endpoints=(OURS,))
 
 
+def test_of_a_drain_that_went_to_its_end_it_is_the_next_activations() -> None:
+    table = record(Phase.DRAINING, activation=4)
+    heard = Raised(service=X, activation=5, endpoints=(NEW,), is_listening=False)
+    assert record_of(heard, table) == dataclasses.replace(
+        table, phase=Phase.WAKING, activation=5, endpoints=(NEW,)
+    )
+
+
+@pytest.mark.parametrize("activation", [3, 4, 6])
+def test_of_a_drain_it_is_no_other_activations(activation: int) -> None:
+    heard = Raised(service=X, activation=activation, endpoints=(NEW,), is_listening=True)
+    assert record_of(heard, record(Phase.DRAINING, activation=4)) is None
+
+
+def test_while_a_drain_may_have_kept_one_it_is_nothing() -> None:
+    """Of those that it keeps, no LISTEN would come; of those that go, a caller would."""
+    heard = Raised(service=X, activation=5, endpoints=(OURS, NEW), is_listening=False)
+    assert record_of(heard, record(Phase.DRAINING, activation=4)) is None
+
+
 @pytest.mark.parametrize(
     ("phase", "activation"),
     [
@@ -190,6 +210,40 @@ def test_in_a_drain_it_says_nothing_that_started_has_not_said() -> None:
     story.syn(client(2))
     assert story.raised(activation=2) == []
     assert client(2) not in story.clients_in()
+
+
+def drained() -> Story:
+    """A caller is held in a drain that went to its end; its leader was killed before it said so."""
+    story = Story().awake()
+    story.table(Phase.DRAINING, activation=1)
+    story.syn(client(2))
+    return story
+
+
+def test_a_drain_that_went_to_its_end_lets_callers_in_to_another_replica_alone() -> None:
+    story = drained()
+    story.started(activation=2)
+    assert client(2) not in story.clients_in(), "no pod of before was kept"
+    story.raised(activation=2, endpoints=(NEW,))
+    story.listens(OURS.workload)
+    assert client(2) not in story.clients_in()
+    assert story.handed_over == {}
+    story.listens(NEW.workload, address="10.244.0.9")
+    assert story.clients_in()[-1] == client(2)
+    assert story.handed_over == {key(VIP): "10.244.0.9:8080"}
+    assert [each.activation for each in story.listenings][-1] == 2
+
+
+def test_a_drain_whose_end_comes_late_overrules_it() -> None:
+    """The leader lives: it says Cold, and what it does with the wake after that."""
+    story = drained()
+    story.raised(activation=2, endpoints=(NEW,))
+    story.table(Phase.COLD, activation=1, endpoints=())
+    assert story.refused == []
+    assert story.mode() is Mode.HOLD
+    story.table(Phase.WAKING, activation=2, endpoints=(NEW,))
+    story.listens(NEW.workload, address="10.244.0.9")
+    assert story.clients_in()[-1] == client(2)
 
 
 def test_of_a_service_unknown_or_deleted_it_is_nothing() -> None:
