@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import http.client
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ class Cluster(Kubernetes):
         self._outside = _create_cgroups(self._cgroup)
         self.directory = run.directory
         self.binaries = binaries_directory
+        self._tracings = itertools.count(1)
         self._switch = self._namespaces("switch")
         network.create_switch(self._switch)
         self.client = OutsideClient(self._namespaces("client", network.CLIENT), run.directory)
@@ -171,7 +173,8 @@ class Cluster(Kubernetes):
 
     def listens(self, *, port: int) -> Listens:
         """The moments at which containers of this cluster begin to listen on `port`."""
-        return Listens(self._run.tracing, cgroup_path=self._cgroup.path, port=port)
+        tracing = self._run.tracing(next(self._tracings))
+        return Listens(tracing, cgroup_path=self._cgroup.path, port=port)
 
     def last_lines(self, count: int = 10) -> Iterator[str]:
         """The end of each component's log, for whoever looks into a failure."""

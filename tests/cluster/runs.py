@@ -33,10 +33,14 @@ class Run:
         """The top of its cgroups: every process of the cluster is below."""
         return Cgroup(f"{CGROUP_PREFIX}{self.id}")
 
+    def tracing(self, number: int) -> Path:
+        """One of its instances of the kernel's tracing, which would outlive everybody."""
+        return TRACING / f"{CGROUP_PREFIX}{self.id}-{number}"
+
     @property
-    def tracing(self) -> Path:
-        """Its instance of the kernel's tracing, which would outlive everybody."""
-        return TRACING / f"{CGROUP_PREFIX}{self.id}"
+    def tracings(self) -> list[Path]:
+        """Those that there are."""
+        return list(TRACING.glob(f"{CGROUP_PREFIX}{self.id}-*"))
 
     @property
     def abandoned(self) -> bool:
@@ -78,8 +82,8 @@ class Run:
             return  # another was faster: everything of a run goes before its directory
         self.cgroup.kill()
         self.cgroup.remove()
-        if self.tracing.exists():
-            self.tracing.rmdir()
+        for tracing in self.tracings:
+            tracing.rmdir()
         shutil.rmtree(self.directory)
 
 

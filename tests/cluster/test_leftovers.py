@@ -32,7 +32,7 @@ with cluster.listens(port=8080):
 
 @dataclass(frozen=True)
 class Machine:
-    """What a cluster could leave outside its own directory, cgroups and tracing instance."""
+    """What a cluster could leave outside its own directory, cgroups and tracing instances."""
 
     mounts: frozenset[str]
     links: frozenset[str]
@@ -58,7 +58,7 @@ def look() -> Machine:
 def places(run_id: str) -> list[Path]:
     """What is left of one run, by its name; other clusters of this machine may come and go."""
     run = runs.Run(id=run_id)
-    every = [run.directory, run.tracing, *run.cgroup.directories]
+    every = [run.directory, *run.tracings, *run.cgroup.directories]
     return [place for place in every if place.exists()]
 
 

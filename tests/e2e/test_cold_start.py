@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.bare import BareKubernetes
 from tests.cluster.test_cluster import HELLO
-from tests.e2e.cold_starts import ColdStart, cold_start, cold_starts
+from tests.e2e.cold_starts import ColdStart, assert_one_syn_each, cold_start, cold_starts
 from tests.e2e.conftest import ADDRESS
 from tests.e2e.figures import record, summary
 from tests.e2e.wangell import Wangell
@@ -43,7 +43,7 @@ def test_a_cold_start_is_one_syn_and_kubernetes_own_time(declared: Wangell) -> N
         uncertainty_ms=round(uncertainty_ms(cold, bare), 1),
         is_within_200_ms=cold["p50"] <= COLD_START_MS_MAX,
     )
-    assert [each.syns for each in starts] == [1] * RUNS
+    assert_one_syn_each(starts)
     assert {each.node for each in starts} == {"node2"}
     assert cold["max"] < RETRY_MS
     assert cold["p50"] <= bare["p50"] + ADDED_MS_MAX + uncertainty_ms(cold, bare)
@@ -79,6 +79,6 @@ def test_wherever_syn_and_pod_meet_it_is_one_syn(
 
     figures = summary([each.time_ms for each in starts])
     record(**{f"cold_start_ms_{kube_proxy_mode}_pod_on_{node}": figures})
-    assert [each.syns for each in starts] == [1] * 5
+    assert_one_syn_each(starts)
     assert {each.node for each in starts} == {node}
     assert figures["max"] < RETRY_MS

@@ -12,7 +12,7 @@ from tests.cluster.client import SYN
 from tests.cluster.cluster import Cluster
 from tests.cluster.network import NODES
 from tests.cluster.waiting import until
-from tests.e2e.cold_starts import cold_start, request
+from tests.e2e.cold_starts import assert_one_syn_each, cold_start, request
 from tests.e2e.conftest import ADDRESS
 from tests.e2e.figures import record_within
 from tests.e2e.traffic import Traffic
@@ -143,7 +143,7 @@ def test_a_kubelet_that_stopped_touches_nobody_elses_services(
     declared.wait_until_cold()
 
     assert without_kubelet not in {each.node for each in starts}
-    assert [each.syns for each in starts] == [1] * len(starts)
+    assert_one_syn_each(starts)
     record_within(
         "daemon_life",
         "kubelet stopped",

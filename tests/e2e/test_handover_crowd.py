@@ -4,7 +4,7 @@ import pytest
 
 from tests.cluster.cluster import KUBE_PROXY_MODES
 from tests.cluster.waiting import until
-from tests.e2e.cold_starts import cold_starts
+from tests.e2e.cold_starts import assert_one_syn_each, cold_starts
 from tests.e2e.conftest import ADDRESS
 from tests.e2e.crowd import crowd, wait_for_rules
 from tests.e2e.figures import record_within, summary
@@ -39,7 +39,7 @@ def measured(wangell: Wangell, name: str) -> Timings:
     """Some cold starts, one SYN each, and how long both nodes' daemons took to hand over."""
     before = timings(wangell.cluster)
     starts = cold_starts(wangell, ADDRESS, RUNS)
-    assert [each.syns for each in starts] == [1] * RUNS
+    assert_one_syn_each(starts)
     # The node that has not the pod is told of it by a record, a moment after the client's answer.
     until(
         lambda: timings(wangell.cluster).since(before).total >= 2 * RUNS,
