@@ -6,6 +6,7 @@ they are told is what those manifests tell them.
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -19,7 +20,7 @@ __all__ = ["MetalLB"]
 
 NAMESPACE = "metallb-system"
 POOL = Path(__file__).with_suffix(".yaml")
-PORT = 7472
+NODE_HEARD_OF = re.compile(r'"NodeReconciler","end reconcile":"/([^"]+)"')
 # A speaker's statuses belong to its pod, so there has to be one.
 SPEAKER = """\
 apiVersion: v1
@@ -78,7 +79,7 @@ class MetalLB:
             cluster.apply(POOL)
             for process in self._processes():
                 process.start()
-            until(self._serves, "MetalLB's metrics", timeout_s=30)
+            until(self._knows_nodes, "MetalLB's speakers", timeout_s=30)
             undoing.pop_all()
         return self
 
@@ -101,14 +102,16 @@ class MetalLB:
         yield self._controller
         yield from self._speakers.values()
 
-    def _serves(self) -> bool:
-        """Whether each speaker is up: it serves its metrics once it has begun to watch."""
-        try:
-            for node in self._cluster.nodes.values():
-                node.run("curl", "--noproxy", "*", "-sf", f"http://{node.address}:{PORT}/metrics")
-        except RuntimeError:
-            return False
-        return True
+    def _knows_nodes(self) -> bool:
+        """Whether each speaker has heard of every node.
+
+        Without memberlist it elects among those alone, and looks at no service again when another
+        comes: one that was there before stayed without an announcement for good.
+        """
+        heard = [
+            set(NODE_HEARD_OF.findall(each.log.read_text())) for each in self._speakers.values()
+        ]
+        return all(each >= self._cluster.nodes.keys() for each in heard)
 
     def _remove(self) -> None:
         for process in self._processes():
