@@ -228,6 +228,11 @@ class Agent:
         self._carry_out(self._node.table_synced(now_ns=time.monotonic_ns()))
         self.on_synced()
 
+    def readdressed(self, own_addresses: tuple[str, ...]) -> None:
+        """The node has other addresses than it had."""
+        self._own_callers.readdress(own_addresses)
+        self._carry_out(self._node.readdressed(own_addresses, now_ns=time.monotonic_ns()))
+
     def replica_started(self, report: Started) -> None:
         """The controller says when it started a replica."""
         rtt_ns = None if report.clock == self._clock else self.link.rtt_ns

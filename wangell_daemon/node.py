@@ -13,6 +13,7 @@ from wangell_daemon.effects import (
     ForgetFrontends,
     ForgetReplica,
     GiveUp,
+    refusals,
 )
 from wangell_daemon.frontends import Restrictions, keys_of, sources_of
 from wangell_daemon.held import HELD_MAX, HeldSyn, Tally
@@ -124,6 +125,18 @@ class Node:
             self._has_table = True
             effects.append(EndUnclaimedHandOvers())
         return effects
+
+    def readdressed(self, own_addresses: tuple[str, ...], *, now_ns: int) -> list[Effect]:
+        """The node has other addresses: node ports are there from now on, and only there.
+
+        One that is another service's already is taken when it is free.
+        """
+        self._own_addresses = own_addresses
+        effects: list[Effect] = []
+        for service in self:
+            if service.record is not None:
+                effects += self._readdress(service, service.record)
+        return effects + (self._retry_refused(now_ns=now_ns) if self._has_freed else [])
 
     def started(self, report: Started, *, rtt_ns: int | None, now_ns: int) -> list[Effect]:
         """The controller says when it started a replica; `rtt_ns` is None if its clock is ours."""
@@ -250,6 +263,25 @@ class Node:
             for held in self._early.pop(key, {}).values():
                 effects += self.syn(held, now_ns=now_ns)
         return effects
+
+    def _readdress(self, service: Service, record: ServiceRecord) -> list[Effect]:
+        wanted = self._sources_of(record)
+        free = {
+            key: sources
+            for key, sources in wanted.items()
+            if self._by_frontend.get(key, service) is service
+        }
+        if len(free) < len(wanted):
+            self._refused.setdefault(service.name, record)
+        keys = tuple(free)
+        if keys == service.routing.frontends:
+            return []
+        effects = self._reindex(service, keys, record) + self._restrictions.replace(free)
+        effects += service.routing.readdress(keys)
+        # Callers of an address that has gone are not sent on.
+        return effects + self._after(
+            service, refusals(service.name, service.held.take_not_to(keys))
+        )
 
     def _checked_frontends(self, name: str, record: ServiceRecord) -> tuple[bytes, ...]:
         keys = self._keys_of(record)

@@ -33,6 +33,17 @@ class Routing:
         self.frontends, self._mode = frontends, None
         return [*ended, ForgetFrontends(gone)] if gone else ended
 
+    def readdress(self, frontends: tuple[bytes, ...]) -> list[Effect]:
+        """Callers use these now, and meet at each what they met at the others."""
+        mode, handed_to = self._mode, self._handed_to
+        effects = self.move(frontends)
+        if mode is not None:
+            effects += self.set_mode(mode)
+        if handed_to is not None:
+            address, port, is_away = handed_to
+            effects += self.hand_over(address, port, is_away=is_away)
+        return effects
+
     def set_mode(self, mode: Mode) -> list[Effect]:
         """SYNs meet this from now on."""
         if mode is self._mode:

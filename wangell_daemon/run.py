@@ -16,6 +16,7 @@ from wangell_daemon.agent import Agent
 from wangell_daemon.cold_start_log import ColdStartLog
 from wangell_daemon.controllers import Controllers
 from wangell_daemon.datapath import (
+    Addresses,
     Datapath,
     Handover,
     OwnCalls,
@@ -75,6 +76,7 @@ async def _serve(settings: Settings, datapath: Datapath) -> bool:
         _serve_metrics(settings, agent, datapath, leaving)
         pods = _pod_interfaces(settings, agent, datapath, leaving)
         _take_over(datapath, pods, agent)
+        _follow_addresses(agent, datapath, leaving)
         agent.on_synced = _notify_ready
         leaving.callback(agent.link.close)
         following = asyncio.create_task(Controllers(settings, agent.link.use).follow())
@@ -159,6 +161,19 @@ def _pod_interfaces(
     leaving.callback(pods.close)
     agent.metrics.pod_interfaces(lambda: len(pods))
     return pods
+
+
+def _follow_addresses(agent: Agent, datapath: Datapath, leaving: contextlib.ExitStack) -> None:
+    addresses = Addresses(
+        datapath.ifindex,
+        datapath.addresses,
+        on_change=agent.readdressed,
+        on_failure=lambda: agent.metrics.failed("addresses"),
+    )
+    leaving.callback(addresses.close)
+    asyncio.get_running_loop().add_reader(addresses, addresses.consume)
+    leaving.callback(asyncio.get_running_loop().remove_reader, addresses)
+    addresses.look()
 
 
 def _take_over(datapath: Datapath, pods: PodInterfaces, agent: Agent) -> None:

@@ -104,3 +104,18 @@ def test_one_that_somebody_has_deleted_is_no_error(site: Site) -> None:
     site.own_calls.restrict(FRONTEND, OUTSIDE)
     assert is_shut_out(site)
     assert site.elements("insiders4") == []
+
+
+def test_an_address_that_the_node_has_later_may_be_inside(site: Site) -> None:
+    site.own_calls.readdress(())
+    site.own_calls.restrict(FRONTEND, INSIDE)
+    site.hold()
+    assert is_shut_out(site)
+    site.own_calls.readdress((NODE,))
+    server = site.serve(site.pod)
+    call = site.call()
+    site.let_in(site.read())
+    with call.result(timeout=2):
+        server.accept()[0].close()
+    site.own_calls.readdress(())
+    assert is_shut_out(site), "and when it goes, it is not any more"

@@ -4,6 +4,7 @@ What belongs here: loading and attaching the programs of ebpf/, reading and writ
 their ring buffers, injecting frames. What never does: deciding which SYN is held or replayed.
 """
 
+from wangell_daemon.datapath.addresses import Addresses
 from wangell_daemon.datapath.datapath import Datapath
 from wangell_daemon.datapath.errors import DatapathError, ForeignProgramError
 from wangell_daemon.datapath.handover import Handover, remove_rules
@@ -14,6 +15,7 @@ from wangell_daemon.datapath.sockdiag import Caller, Listener
 from wangell_daemon.datapath.syscalls import source_address_in
 
 __all__ = [
+    "Addresses",
     "Caller",
     "Datapath",
     "DatapathError",

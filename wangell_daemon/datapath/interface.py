@@ -13,6 +13,7 @@ from pyroute2 import IPRoute
 from wangell_daemon.datapath.compiler import quietly
 from wangell_daemon.datapath.errors import DatapathError, ForeignProgramError
 from wangell_daemon.datapath.objects import program_name
+from wangell_daemon.datapath.rtnetlink import Rtnetlink
 
 __all__ = [
     "PROGRAM_NAME",
@@ -54,11 +55,16 @@ def interface_index(interface: str) -> int:
 
 
 def addresses_of(interface: str) -> tuple[str, ...]:
-    """Return its IPv4 addresses that others may call, as text. Raises DatapathError."""
+    """Return its IPv4 addresses that others may call, as text.
+
+    Raises DatapathError, OSError.
+    """
     index = interface_index(interface)
-    with IPRoute() as route:
-        found = route.get_addr(family=socket.AF_INET, index=index, scope=0)  # 0: global
-        return tuple(str(each.get_attr("IFA_LOCAL")) for each in found)
+    requests = Rtnetlink()
+    try:
+        return requests.addresses(index)
+    finally:
+        requests.close()
 
 
 def default_interface() -> str:

@@ -63,6 +63,7 @@ class OwnCalls:
         self._asleep: set[bytes] = set()
         self._changed: set[bytes] = set()
         self._own_addresses = own_addresses
+        self._sources: dict[bytes, tuple[str, ...]] = {}
         self._restrictions: dict[bytes, frozenset[_Element]] = {}
 
     def hold(self, frontends: Iterable[bytes]) -> None:
@@ -81,6 +82,9 @@ class OwnCalls:
         """Let only these networks call a frontend; none: whoever will. Raises OSError."""
         if not frontend.startswith(V4_MAPPED):
             return
+        self._sources.pop(frontend, None)
+        if sources:
+            self._sources[frontend] = tuple(sources)
         held = self._restrictions.pop(frontend, frozenset())
         wanted = self._elements(frontend, sources)
         if wanted:
@@ -92,6 +96,12 @@ class OwnCalls:
                 self._nftables.commit(*messages)
             except FileNotFoundError:  # Somebody has deleted one.
                 self._restate()
+
+    def readdress(self, own_addresses: tuple[str, ...]) -> None:
+        """The node has other addresses: who of it may call follows from them. Raises OSError."""
+        self._own_addresses = own_addresses
+        for frontend, sources in list(self._sources.items()):
+            self.restrict(frontend, sources)
 
     @property
     def is_changed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Interfaces and their tc filters, by rtnetlink: messages packed by hand, as nfnetlink's are.
+"""Interfaces, their addresses and tc filters, by rtnetlink: packed by hand, as nfnetlink's are.
 
 pyroute2 takes some ms of Python for each request, and a node asks for some with every pod that
 starts, often in the middle of a wake.
@@ -26,6 +26,7 @@ from wangell_daemon.datapath.netlink import (
 )
 
 __all__ = [
+    "AddressWatch",
     "Link",
     "LinkWatch",
     "Rtnetlink",
@@ -36,18 +37,21 @@ __all__ = [
 ]
 
 _NETLINK_ROUTE = 0
-_GROUP_LINK = 1  # RTMGRP_LINK
+_GROUP_LINK, _GROUP_ADDRESS4 = 0x1, 0x10  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR
 _NEW_LINK, _DELETE_LINK, _GET_LINK = 16, 17, 18
+_NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_QDISC, _DELETE_QDISC = 36, 37
 _NEW_FILTER, _DELETE_FILTER, _GET_FILTER = 44, 45, 46
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
+_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg
 _TC = struct.Struct("=BxxxiIII")  # struct tcmsg
 _RCVBUF_FORCE = 33  # asm-generic/socket.h
 # The kernel tells some ten times of each pod that starts, 1.5 KiB each: a hundred at once.
 _WATCH_BYTES = 2 << 20
 
-# include/uapi/linux/if_link.h, rtnetlink.h, pkt_sched.h, pkt_cls.h
+# include/uapi/linux/if_link.h, if_addr.h, rtnetlink.h, pkt_sched.h, pkt_cls.h
+_IFA_LOCAL, _SCOPE_GLOBAL = 2, 0
 _IFNAME, _LINKINFO, _INFO_KIND, _LINK_NETNSID = 3, 18, 1, 37
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _DIRECT_ACTION = 6, 7, 8, 1
@@ -95,6 +99,16 @@ class Rtnetlink:
         found = self._dump(message(_GET_LINK, _LINK.pack(0, 0, 0, 0, 0), flags=DUMP))
         return [link for kind, body in found if (link := _parse_link(kind, body)) is not None]
 
+    def addresses(self, ifindex: int) -> tuple[str, ...]:
+        """An interface's IPv4 addresses that others may call, as text. Raises OSError."""
+        asked = _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)
+        found = self._dump(message(_GET_ADDRESS, asked, flags=DUMP))
+        return tuple(
+            socket.inet_ntoa(attributes(body[_ADDRESS.size :])[_IFA_LOCAL])
+            for _kind, body in found
+            if _ADDRESS.unpack_from(body)[3:] == (_SCOPE_GLOBAL, ifindex)
+        )
+
     def has_filters(self, ifindex: int) -> bool:
         """Whether anybody has a filter at the interface's clsact. Raises OSError."""
         asked = (
@@ -124,27 +138,49 @@ class Rtnetlink:
             yield from split(self._netlink.recv(REPLY_BYTES))
 
 
-class LinkWatch:
-    """Tells of every change of an interface of the network namespace where it is made."""
+class _Watch:
+    """Tells of every change of one kind in the network namespace where it is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: int) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE)
         # FORCE, for which CAP_NET_ADMIN is enough, goes beyond net.core.rmem_max.
         self._netlink.setsockopt(socket.SOL_SOCKET, _RCVBUF_FORCE, _WATCH_BYTES)
-        self._netlink.bind((0, _GROUP_LINK))
+        self._netlink.bind((0, group))
 
     def fileno(self) -> int:
         """Readable when something has changed."""
         return self._netlink.fileno()
 
-    def changes(self) -> list[Link]:
-        """Wait for the next. Raises OSError; ENOBUFS where some were lost: list anew."""
-        told = split(self._netlink.recv(REPLY_BYTES))
-        return [link for kind, body in told if (link := _parse_link(kind, body)) is not None]
-
     def close(self) -> None:
         """Close the socket."""
         self._netlink.close()
+
+    def _told(self) -> Iterator[tuple[int, bytes]]:
+        return split(self._netlink.recv(REPLY_BYTES))
+
+
+class LinkWatch(_Watch):
+    """Of interfaces."""
+
+    def __init__(self) -> None:
+        super().__init__(_GROUP_LINK)
+
+    def changes(self) -> list[Link]:
+        """Wait for the next. Raises OSError; ENOBUFS where some were lost: list anew."""
+        told = self._told()
+        return [link for kind, body in told if (link := _parse_link(kind, body)) is not None]
+
+
+class AddressWatch(_Watch):
+    """Of IPv4 addresses."""
+
+    def __init__(self) -> None:
+        super().__init__(_GROUP_ADDRESS4)
+
+    def changed(self) -> set[int]:
+        """Wait for the next: the ifindexes of which. Raises OSError as LinkWatch does."""
+        kinds = (_NEW_ADDRESS, _DELETE_ADDRESS)
+        return {_ADDRESS.unpack_from(body)[4] for kind, body in self._told() if kind in kinds}
 
 
 def add_clsact(ifindex: int) -> bytes:
