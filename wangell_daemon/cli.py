@@ -65,6 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
             readiness=Readiness(arguments.readiness),
             probe_interval_s=arguments.probe_interval,
             metrics_address=arguments.metrics_address,
+            health_address=arguments.health_address,
             cold_start_log=arguments.cold_start_log,
         )
     )
@@ -181,6 +182,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         type=_checked(parse_address),
         help="serve Prometheus metrics there; without it none are served",
+    )
+    add(
+        "--health-address",
+        metavar="HOST:PORT",
+        type=_checked(parse_address),
+        help="serve /readyz there: 200 once the table is in and what sleeps is held; without it "
+        "none is served",
     )
     add(
         "--cold-start-log",

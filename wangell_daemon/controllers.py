@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # A headless Service's addresses change with its pods; a token is renewed at 80 % of its hour.
 LOOK_AGAIN_S = 5.0
+# On a node that joins, names are not known before its kube-proxy has its rules.
+FIND_AGAIN_S = 0.2
 
 
 class Controllers:
@@ -41,7 +43,7 @@ class Controllers:
                 self._tell(str(error))
             if not self._may_change:
                 return
-            await asyncio.sleep(LOOK_AGAIN_S)
+            await asyncio.sleep(LOOK_AGAIN_S if self._used is not None else FIND_AGAIN_S)
 
     async def look(self) -> None:
         """Look names up, read what may change, and use what has. Raises OSError, KeyFileError."""

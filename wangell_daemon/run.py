@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import start_http_server
@@ -26,6 +27,7 @@ from wangell_daemon.datapath import (
     detach_pod_interfaces,
     remove_rules,
 )
+from wangell_daemon.health import Health
 from wangell_daemon.keys import read_key, read_psks
 from wangell_daemon.lock import only_daemon_of, serves_another
 from wangell_daemon.metrics import Metrics
@@ -77,7 +79,7 @@ async def _serve(settings: Settings, datapath: Datapath) -> bool:
         pods = _pod_interfaces(settings, agent, datapath, leaving)
         _take_over(datapath, pods, agent)
         _follow_addresses(agent, datapath, leaving)
-        agent.on_synced = _notify_ready
+        agent.on_synced = await _tell_when_ready(settings, leaving)
         leaving.callback(agent.link.close)
         following = asyncio.create_task(Controllers(settings, agent.link.use).follow())
         leaving.callback(following.cancel)
@@ -225,6 +227,20 @@ def _keep_quick() -> None:
     """A full collection walks all that was loaded: 10 ms in the middle of somebody's wake."""
     gc.collect()
     gc.freeze()
+
+
+async def _tell_when_ready(settings: Settings, leaving: contextlib.ExitStack) -> Callable[[], None]:
+    """Return what is called each time that the table is whole. Raises OSError."""
+    health = Health()
+    if settings.health_address is not None:
+        await health.serve(settings.health_address)
+        leaving.callback(health.close)
+
+    def tell() -> None:
+        health.missing = None
+        _notify_ready()
+
+    return tell
 
 
 def _notify_ready() -> None:

@@ -57,6 +57,7 @@ class Settings:
     readiness: Readiness
     probe_interval_s: float
     metrics_address: Address | None
+    health_address: Address | None
     cold_start_log: Path | None
 
 

@@ -73,6 +73,7 @@ def test_the_defaults_are_a_listening_daemon_on_the_default_route(
         readiness=Readiness.LISTEN,
         probe_interval_s=0.005,
         metrics_address=None,
+        health_address=None,
         cold_start_log=None,
     )
 
@@ -81,6 +82,7 @@ def test_everything_may_be_said(settings_seen: list[Settings]) -> None:
     more = [
         *("--controller", "[fd00::5]:7946", "--node-name", "node1", "--readiness", "both"),
         *("--probe-interval", "500us", "--metrics-address", "127.0.0.1:9100"),
+        *("--health-address", "127.0.0.1:7947"),
         *("--cold-start-log", "/tmp/log", "--credential-file", "/token"),
         *("--workload", "cgroup", "--cgroup-root", "/node", "--pod-interfaces", "cali*,tap0"),
     ]
@@ -91,6 +93,7 @@ def test_everything_may_be_said(settings_seen: list[Settings]) -> None:
     assert settings.readiness is Readiness.BOTH
     assert settings.probe_interval_s == pytest.approx(0.0005)
     assert settings.metrics_address == ("127.0.0.1", 9100)
+    assert settings.health_address == ("127.0.0.1", 7947)
     assert settings.workload is Workload.CGROUP
     assert (settings.cgroup_root, settings.credential_file) == ("/node", Path("/token"))
 

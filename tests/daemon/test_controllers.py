@@ -59,6 +59,7 @@ class Cluster:
             readiness=Readiness.LISTEN,
             probe_interval_s=0.005,
             metrics_address=None,
+            health_address=None,
             cold_start_log=None,
         )
         return Controllers(settings, self.use)
@@ -219,6 +220,9 @@ def test_a_name_that_does_not_resolve_is_said_once_and_tried_on(
         play(lambda: following(controllers, [lambda: None, lambda: None, born]))
     assert [config.servers for config in cluster.used] == [(("10.0.0.1", 7946),)]
     warnings = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    find_again_s, look_again_s = controllers_module.FIND_AGAIN_S, controllers_module.LOOK_AGAIN_S
+    assert turns[:3] == [find_again_s] * 3, "on a node that joins, traffic waits for it"
+    assert turns[-1] == look_again_s
     assert len(warnings) == 1
     assert "Name or service not known" in warnings[0]
 
