@@ -32,6 +32,7 @@ from wangell_proto.vocabulary import (
     ColdStart,
     Count,
     Counted,
+    Following,
     Listening,
     Phase,
     Raised,
@@ -63,8 +64,11 @@ class Controller:
         wall_clock: Callable[[], float] = time.time,
         journal: Journal | None = None,
         on_change: Callable[[str], None] = lambda _: None,
+        on_following: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`activations` are those of an earlier life; `on_change` is called after each change.
+
+        `on_following` is told of each daemon that holds what sleeps from now on.
 
         `activation_timeout_s` is for manifests that do not say; `clock` is CLOCK_MONOTONIC in
         seconds.
@@ -77,6 +81,7 @@ class Controller:
         self._wall_clock = wall_clock
         self._journal = journal or NoJournal()
         self._on_change = on_change
+        self._on_following = on_following
         self._is_closing = False
         self._applier = Applier(
             link=link,
@@ -170,6 +175,9 @@ class Controller:
         if isinstance(report, Activity):
             self._hear_activity(peer, report)
             return
+        if isinstance(report, Following):
+            self._hear_following(peer, report)
+            return
         service = self.services.get(report.service)
         if service is None:
             self._metrics.report_refused(ReportRefusal.UNKNOWN_SERVICE)
@@ -251,6 +259,11 @@ class Controller:
             service = self.services.get(each.service)
             if service is not None and service.phase is Phase.WARM:
                 self._note_request(service, idle_s=each.idle_s)
+
+    def _hear_following(self, peer: str, report: Following) -> None:
+        self.fleet.followed(peer)
+        log.info("%s: holds what sleeps, by the table of epoch %d", peer, report.epoch)
+        self._on_following(peer)
 
     def _note_request(self, service: Service, *, idle_s: float) -> None:
         moment = self._wall_clock() - max(0.0, idle_s)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from wangell_controller.backends import Backend
 from wangell_controller.controller import Controller
+from wangell_controller.fleet import Fleet
 from wangell_controller.link import ProtocolLink
 from wangell_controller.metrics import Metrics
 from wangell_proto.vocabulary import Phase
@@ -29,9 +30,9 @@ def export(
     metrics.gauge("services", "Services by phase.", "phase", lambda: _phases(controller))
     metrics.gauge(
         "daemons",
-        "Daemons that are linked, and that are expected but are not.",
+        "Daemons that are linked, those of them that hold what sleeps, and those that are missing.",
         "kind",
-        lambda: _daemons(controller.fleet.linked, backend.nodes),
+        lambda: _daemons(controller.fleet, backend.nodes),
     )
     metrics.gauge(
         "scale_down_blocked_services",
@@ -46,8 +47,13 @@ def _phases(controller: Controller) -> Mapping[str, int]:
     return {phase.value: found[phase] for phase in Phase}
 
 
-def _daemons(linked: frozenset[str], expected: frozenset[str]) -> Mapping[str, int]:
-    return {"linked": len(linked), "missing": len(expected - linked)}
+def _daemons(fleet: Fleet, expected: frozenset[str]) -> Mapping[str, int]:
+    linked = fleet.linked
+    return {
+        "linked": len(linked),
+        "following": len(fleet.following),
+        "missing": len(expected - linked),
+    }
 
 
 def _blocked(controller: Controller) -> Mapping[str, int]:

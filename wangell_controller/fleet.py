@@ -15,6 +15,8 @@ REPORT_AGE_S_MAX = 3.0
 @dataclass(slots=True, kw_only=True)
 class _Daemon:
     linked_at: float
+    is_following: bool = False
+    "Its table is whole: it holds what sleeps"
     sights: dict[str, tuple[Sight, float]] = field(default_factory=dict)
     "By service, and when it was reported"
 
@@ -30,6 +32,12 @@ class Fleet:
         """The daemons whose link is up."""
         return frozenset(self._daemons)
 
+    @property
+    def following(self) -> frozenset[str]:
+        """Those of them that hold what sleeps, by the table."""
+        # A copy first: metrics are read in a thread of their own.
+        return frozenset(name for name, each in list(self._daemons.items()) if each.is_following)
+
     def link_up(self, name: str, *, now: float) -> None:
         """A daemon is linked; what it said over an earlier link counts no more."""
         self._daemons[name] = _Daemon(linked_at=now)
@@ -37,6 +45,12 @@ class Fleet:
     def link_down(self, name: str) -> None:
         """Its link has ended: what it sees now, nobody knows."""
         self._daemons.pop(name, None)
+
+    def followed(self, name: str) -> None:
+        """A daemon's table is whole."""
+        daemon = self._daemons.get(name)
+        if daemon is not None:
+            daemon.is_following = True
 
     def heard(self, name: str, activity: Activity, *, now: float) -> None:
         """A daemon has reported some of its services; a full node's report comes in parts."""

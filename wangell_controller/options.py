@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wangell_controller.keys import read_keys
+from wangell_controller.kube.resources import STARTUP_TAINT
 from wangell_controller.settings import KubeSettings, Settings, parse_address, parse_seconds
 
 __all__ = ["MANIFESTS_HELP", "add_run", "kube_settings", "local_settings"]
@@ -58,6 +59,7 @@ def kube_settings(arguments: argparse.Namespace) -> KubeSettings:
         health_address=arguments.health_address,
         metrics_address=arguments.metrics_address,
         keeps_announced=arguments.placeholder_endpoints,
+        removes_taint=arguments.remove_startup_taint,
     )
 
 
@@ -162,6 +164,11 @@ def _add_kube(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="give each service of type LoadBalancer an EndpointSlice with an endpoint that gets no"
         " traffic, so that MetalLB announces its address while it sleeps",
+    )
+    add(
+        "--remove-startup-taint",
+        action="store_true",
+        help=f"take the taint {STARTUP_TAINT} off each node once its daemon holds what sleeps",
     )
 
 

@@ -44,6 +44,8 @@ class KubeSettings:
     metrics_address: Address | None
     keeps_announced: bool
     "A placeholder endpoint for each service of a load balancer"
+    removes_taint: bool
+    "The startup taint goes from a node whose daemon holds what sleeps"
 
 
 def parse_address(text: str) -> Address:

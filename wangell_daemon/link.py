@@ -21,6 +21,7 @@ from wangell_proto import (
 from wangell_proto.aio import ClientLink, open_client
 from wangell_proto.vocabulary import (
     Count,
+    Following,
     Raised,
     Report,
     ServiceRecord,
@@ -151,6 +152,7 @@ class Link:
         log.info("table of epoch %d is whole at version %d", event.epoch, event.version)
         assert self._client is not None
         self._user.table_synced(self._client.records.keys())
+        self.report(Following(epoch=event.epoch), lane=Lane.STATE, replaces="following")
 
     def _on_message(self, event: MessageReceived) -> None:
         try:

@@ -9,7 +9,7 @@ from tests.controller.helpers import House
 from wangell_controller.exports import export
 from wangell_controller.link import ProtocolLink
 from wangell_controller.metrics import START_SECONDS, ReportRefusal
-from wangell_proto.vocabulary import Wake
+from wangell_proto.vocabulary import Following, Wake
 
 
 def exporting(house: House) -> House:
@@ -111,6 +111,19 @@ def test_a_start_that_waits_for_a_daemon_is_not_blocked_from_going_down() -> Non
     assert house.service.decision.missing, "nobody would see it listen"
     assert house.metric("wangell_scale_down_blocked_services", node="node1") is None
     assert house.metric("wangell_daemons", kind="missing") == 2
+
+
+def test_a_daemon_that_holds_what_sleeps_is_counted_while_it_is_linked() -> None:
+    house = exporting(House())
+    following = Following(epoch=1)
+    assert house.metric("wangell_daemons", kind="following") == 0
+    house.controller.hear("node1", following, received_ns=1)
+    assert house.metric("wangell_daemons", kind="following") == 1
+    house.controller.link_down("node1", "silent")
+    house.controller.hear("node1", following, received_ns=2)
+    assert house.metric("wangell_daemons", kind="following") == 0, "its last word came too late"
+    house.controller.link_up("node1")
+    assert house.metric("wangell_daemons", kind="following") == 0, "not before it says so again"
 
 
 def test_what_strangers_say_makes_no_series() -> None:

@@ -24,6 +24,7 @@ from wangell_proto import (
 from wangell_proto.aio import ServerLink, open_server
 from wangell_proto.vocabulary import (
     Activity,
+    Following,
     Phase,
     Raised,
     ServiceRecord,
@@ -79,8 +80,10 @@ class House:
         self.link = Link(self.user)
         self.heard: list[Event] = []
 
-    async def open(self, *, psk: bytes = PSK) -> None:
-        config = ServerConfig(private_key=PRIVATE_KEY, psks=(PSK,), epoch=1)
+    async def open(self, *, psk: bytes = PSK, serves_table: bool = True) -> None:
+        config = ServerConfig(
+            private_key=PRIVATE_KEY, psks=(PSK,), epoch=1, serves_table=serves_table
+        )
         self.server = await open_server(config, ("127.0.0.1", 0), self.heard.append)
         self.server.set_record(X, encode_record(record()))
         await self.link.use(self.config(psk=psk))
@@ -94,6 +97,13 @@ class House:
         )
 
     def reports(self) -> list[Any]:
+        """But for what comes of each link by itself."""
+        return [each for each in self._said() if not isinstance(each, Following)]
+
+    def following(self) -> list[Following]:
+        return [each for each in self._said() if isinstance(each, Following)]
+
+    def _said(self) -> list[Any]:
         return [
             decode_report(event.body) for event in self.heard if isinstance(event, MessageReceived)
         ]
@@ -140,6 +150,29 @@ def test_a_change_and_a_deletion_come_after_it() -> None:
         await house.until(lambda: ("record", X, None) in house.user.told)
 
     play(story)
+
+
+def test_whose_table_is_whole_is_said_to_the_leader_after_all_of_it_was_told() -> None:
+    async def story(house: House) -> None:
+        await house.linked()
+        await house.until(house.following)
+
+    house = play(story)
+    assert house.following() == [Following(epoch=1)]
+    assert house.user.told.index(("record", X, record())) < house.user.told.index(("synced",))
+
+
+def test_a_server_without_a_table_is_not_followed() -> None:
+    async def story(house: House) -> None:
+        await house.open(serves_table=False)
+        house.link.report(WAKE, lane=Lane.WAKE)
+        await house.until(house.reports)
+        assert house.following() == []
+        house.server.raise_epoch(7)
+        house.server.serve_table(is_complete=True)
+        await house.until(house.following)
+
+    assert play(story).following() == [Following(epoch=7)]
 
 
 def test_a_report_reaches_the_controller_and_its_round_trip_is_told() -> None:

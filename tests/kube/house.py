@@ -5,7 +5,7 @@ Kubernetes do, and asks what was asked for.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from tests.controller.helpers import RecordingLink, manifest
@@ -33,6 +33,7 @@ from wangell_proto.vocabulary import (
     Armed,
     ColdStart,
     Counted,
+    Following,
     Listening,
     Phase,
     ServiceActivity,
@@ -56,6 +57,7 @@ class KubeHouse:
         inventory: Inventory | None = None,
         *,
         keeps_announced: bool = False,
+        removes_taint: bool = False,
     ) -> None:
         self.cluster = cluster or FakeCluster()
         self.tasks: list[asyncio.Task[None]] = []
@@ -64,7 +66,9 @@ class KubeHouse:
         self.link = RecordingLink(journal=self.journal)
         self.metrics = Metrics()
         self.loop = asyncio.get_running_loop()
-        self.operator = Operator(self.cluster, keeps_announced=keeps_announced)
+        self.operator = Operator(
+            self.cluster, keeps_announced=keeps_announced, removes_taint=removes_taint
+        )
         self.inventory = inventory or Inventory(self.cluster, self.operator)
         self.events = Events(self.cluster, self.inventory.declaration, instance="controller-1")
         self.controller = Controller(
@@ -76,6 +80,7 @@ class KubeHouse:
             wall_clock=lambda: 1_700_000_000.0 + self.loop.time(),
             journal=self.events,
             on_change=self.operator.changed,
+            on_following=self.operator.following,
         )
         self.backend = KubeBackend(
             self.cluster,
@@ -97,7 +102,8 @@ class KubeHouse:
         """Lead from now on, with an inventory that was followed while another led."""
         self.inventory.hand_to(self.operator)
 
-    async def begin(self, *nodes: str) -> None:
+    async def begin(self, *nodes: str, holding: Collection[str] | None = None) -> None:
+        """`holding`: whose daemons hold what sleeps; all."""
         for node in nodes or ("node1", "node2"):
             self.put_node(node)
         self.tasks = [
@@ -106,6 +112,8 @@ class KubeHouse:
         await self.inventory.whole()
         for node in self.backend.nodes:
             self.controller.link_up(node)
+            if holding is None or node in holding:
+                self.following(node)
         await settle(1)
 
     async def end(self) -> None:
@@ -170,6 +178,9 @@ class KubeHouse:
         self.cluster.put(ENDPOINT_SLICES, "slice", metadata=metadata, endpoints=each["endpoints"])
 
     # What daemons do.
+
+    def following(self, node: str) -> None:
+        self.controller.hear(node, Following(epoch=1), received_ns=500)
 
     def wake(self, node: str = "node1") -> None:
         report = Wake(

@@ -31,6 +31,7 @@ SETTINGS = KubeSettings(
     health_address=None,
     metrics_address=None,
     keeps_announced=False,
+    removes_taint=False,
 )
 
 

@@ -85,13 +85,25 @@ def test_only_a_load_balancer_announces(kind: str, expected: bool) -> None:
 def test_services_are_spread_and_stay_where_they_are() -> None:
     ready = {"node1", "node2", "node3"}
     keys = [f"default/service-{number}" for number in range(60)]
-    named = {key: node_for(key, ready, None) for key in keys}
+    named = {key: node_for(key, None, ready=ready, holding=ready) for key in keys}
     assert set(named.values()) == ready
     for key in keys:
         live = placeholder(service(), "uid-1", node="node3")
-        assert node_for(key, ready, live) == "node3", "no other hash moves it"
-        assert node_for(key, ready - {"node3"}, live) in {"node1", "node2"}
-    assert node_for(KEY, set(), None) is None
+        stays = node_for(key, live, ready=ready, holding=ready)
+        assert stays == "node3", "no other hash moves it"
+        moved = node_for(key, live, ready=ready - {"node3"}, holding=ready)
+        assert moved in {"node1", "node2"}
+    assert node_for(KEY, None, ready=set(), holding=ready) is None
+
+
+def test_one_whose_daemon_holds_nothing_yet_is_not_chosen_and_not_left() -> None:
+    keys, ready = [f"default/service-{number}" for number in range(60)], {"node1", "node2"}
+    for key in keys:
+        assert node_for(key, None, ready=ready, holding={"node2"}) == "node2"
+        assert node_for(key, None, ready=ready, holding=set()) is None
+        live = placeholder(service(), "uid-1", node="node1")
+        stays = node_for(key, live, ready=ready, holding={"node2"})
+        assert stays == "node1", "a daemon that restarts moves nothing"
 
 
 @pytest.mark.parametrize("live", [None, {}, {"endpoints": None}, {"endpoints": [{}]}])
@@ -253,6 +265,37 @@ async def test_without_a_node_that_is_ready_it_waits_for_one(house: KubeHouse) -
     house.put_node("node2")
     await settle(1)
     assert node_named(house) == "node2"
+
+
+@announced
+async def test_it_waits_for_a_daemon_that_holds_what_sleeps(house: KubeHouse) -> None:
+    await house.begin(holding=())
+    house.declare()
+    await settle(5)
+    assert SLICE not in house.cluster.objects, "nodes are ready, and hold nothing"
+    house.following("node2")
+    await settle(1)
+    assert node_named(house) == "node2"
+    house.following("node1")
+    await settle(1)
+    assert node_named(house) == "node2"
+    assert house.cluster.did().count(f"APPLY {SLICE}") == 1
+
+
+@announced
+async def test_a_node_that_joins_takes_none_before_its_daemon(house: KubeHouse) -> None:
+    await house.cold()
+    for node in ("node1", "node2"):
+        house.put_node(node, ready=False)
+    house.put_node("node3")
+    await settle(1)
+    assert node_named(house) in {"node1", "node2"}, "as long as there is no better"
+    house.controller.link_up("node3")
+    await settle(1)
+    assert node_named(house) != "node3", "linked is not enough"
+    house.following("node3")
+    await settle(1)
+    assert node_named(house) == "node3"
 
 
 @announced

@@ -33,12 +33,13 @@ GOLDEN = {
     "raised": "0784a773657276696365a964656661756c742f78aa61637469766174696f6e03a9656e64706f696e74739184a761646472657373aa31302e3234342e302e35a46e6f6465a56e6f646531a8776f726b6c6f6164b06e65743a5b343032363533323030305da969735f726f75746564c2ac69735f6c697374656e696e67c3",  # noqa: E501
     "count": "0885a773657276696365a964656661756c742f78aa61637469766174696f6e03a66e756d626572cd0102a9776f726b6c6f61647391b06e65743a5b343032363533323030305da4706f7274cd1f90",  # noqa: E501
     "counted": "0984a773657276696365a964656661756c742f78aa61637469766174696f6e03a66e756d626572cd0102ab636f6e6e656374696f6e73ce00010203",  # noqa: E501
+    "following": "0a81a565706f6368cd0102",
 }
 
 
 def test_every_kind_of_report_is_written_down_here() -> None:
     assert GOLDEN.keys() == REPORTS.keys()
-    assert [bytes.fromhex(golden)[0] for golden in GOLDEN.values()] == list(range(1, 10))
+    assert [bytes.fromhex(golden)[0] for golden in GOLDEN.values()] == list(range(1, 11))
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -93,7 +94,7 @@ def test_one_kind_is_not_mistaken_for_another(name: str) -> None:
         assert other != REPORTS[name]
 
 
-@pytest.mark.parametrize("kind", [0, 10, 0x80, 0xFF])
+@pytest.mark.parametrize("kind", [0, 11, 0x80, 0xFF])
 def test_an_unknown_kind_is_refused(kind: int) -> None:
     with pytest.raises(VocabularyError, match=f"kind {kind:02x}"):
         decode_report(bytes([kind]) + b"\x80")

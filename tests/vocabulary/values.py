@@ -11,6 +11,7 @@ from wangell_proto.vocabulary import (
     Count,
     Counted,
     Endpoint,
+    Following,
     Frontend,
     Listening,
     Phase,
@@ -57,6 +58,7 @@ REPORTS: dict[str, Report] = {
         service="default/x", activation=3, number=258, workloads=("net:[4026532000]",), port=8080
     ),
     "counted": Counted(service="default/x", activation=3, number=258, connections=66_051),
+    "following": Following(epoch=258),
 }
 
 names = st.text(min_size=1, max_size=60).filter(
@@ -152,4 +154,5 @@ reports: st.SearchStrategy[Report] = st.one_of(
         number=counts,
         connections=counts | st.none(),
     ),
+    st.builds(Following, epoch=counts),
 )

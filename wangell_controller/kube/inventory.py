@@ -40,6 +40,9 @@ class InventoryUser(Protocol):
     def announced(self, key: str) -> None:
         """Its placeholder, the EndpointSlice of its own name."""
 
+    def node_changed(self, name: str) -> None:
+        """A node is new, has changed, or is no more."""
+
     def nodes_changed(self) -> None:
         """Other nodes are ready than were."""
 
@@ -60,6 +63,9 @@ class Bystander:
         """Nothing follows."""
 
     def announced(self, key: str) -> None:
+        """Nothing follows."""
+
+    def node_changed(self, name: str) -> None:
         """Nothing follows."""
 
     def nodes_changed(self) -> None:
@@ -118,6 +124,10 @@ class Inventory:
     def nodes(self) -> frozenset[str]:
         """The nodes that have a daemon, or should."""
         return self._nodes
+
+    def node(self, name: str) -> Object | None:
+        """The Node."""
+        return self._watched[NODES.plural].objects.get(name)
 
     def declaration(self, key: str) -> Object | None:
         """The WangellService."""
@@ -191,3 +201,4 @@ class Inventory:
         if ready != self.ready_nodes:
             self.ready_nodes = ready
             self._user.nodes_changed()
+        self._user.node_changed(name)

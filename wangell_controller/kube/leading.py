@@ -79,6 +79,7 @@ class Leading:
         metrics: Metrics,
         events: Events,
         keeps_announced: bool,
+        removes_taint: bool,
         leads: Callable[[], bool],
     ) -> None:
         """`wakes` is a pool of connections kept warm for wakes alone."""
@@ -86,7 +87,9 @@ class Leading:
         self._link = link
         self._metrics = metrics
         fenced = OnlyLeading(api, leads)
-        self.operator = operator = Operator(fenced, keeps_announced=keeps_announced)
+        self.operator = operator = Operator(
+            fenced, keeps_announced=keeps_announced, removes_taint=removes_taint
+        )
         self.surroundings = Surroundings(api, on_change=operator.surrounded)
         self.controller = Controller(
             link=link,
@@ -95,6 +98,7 @@ class Leading:
             activations=operator.activations,
             journal=events,
             on_change=operator.changed,
+            on_following=operator.following,
         )
         self.backend = KubeBackend(
             wakes,

@@ -162,6 +162,7 @@ class Life:
             metrics=self.metrics,
             events=self._events,
             keeps_announced=self._settings.keeps_announced,
+            removes_taint=self._settings.removes_taint,
             leads=lambda: self._candidate.leads,
         )
         self._leading = leading

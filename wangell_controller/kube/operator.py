@@ -33,6 +33,7 @@ from wangell_controller.kube.resources import (
 )
 from wangell_controller.kube.status import Circumstances, status_of, status_of_invalid
 from wangell_controller.kube.statuses import Statuses
+from wangell_controller.kube.taints import StartupTaints
 from wangell_controller.model import WangellService
 from wangell_controller.problems import problems_of
 
@@ -56,10 +57,17 @@ class Operator:
     backend: KubeBackend
     events: Events
 
-    def __init__(self, api: OperatorApi, *, keeps_announced: bool = False) -> None:
-        """`keeps_announced`: by a placeholder endpoint for each service of a load balancer."""
+    def __init__(
+        self, api: OperatorApi, *, keeps_announced: bool = False, removes_taint: bool = False
+    ) -> None:
+        """`keeps_announced`: by a placeholder endpoint for each service of a load balancer.
+
+        `removes_taint`: from each node whose daemon holds what sleeps.
+        """
         self._api = api
         self._keeps_announced = keeps_announced
+        self._removes_taint = removes_taint
+        self._taints: StartupTaints | None = None
         self._children = Children(api)
         self._problems: dict[str, Trouble] = {}
         self._unsupported: Trouble | None = None
@@ -75,6 +83,12 @@ class Operator:
         """Work with these."""
         self.inventory, self.controller = inventory, controller
         self.backend, self.events = backend, events
+        if self._removes_taint:
+            self._taints = StartupTaints(
+                self._api,
+                node=inventory.node,
+                is_following=lambda name: name in controller.fleet.following,
+            )
 
     # What the inventory tells.
 
@@ -111,6 +125,11 @@ class Operator:
         """Its placeholder."""
         self.reconciler.hurry(key)
 
+    def node_changed(self, name: str) -> None:
+        """A node is new, has changed, or is no more."""
+        if self._taints is not None:
+            self._taints.hurry(name)
+
     def nodes_changed(self) -> None:
         """A placeholder whose node is ready stays there."""
         if not self._keeps_announced:
@@ -134,6 +153,11 @@ class Operator:
     def changed(self, key: str) -> None:
         """Something that its status says has changed."""
         self.statuses.write_soon(key)
+
+    def following(self, node: str) -> None:
+        """A node's daemon holds what sleeps: placeholders may name it, and pods may come."""
+        self.nodes_changed()
+        self.node_changed(node)
 
     # Looking.
 
@@ -183,7 +207,12 @@ class Operator:
 
     async def _keep_announced(self, key: str, manifest: WangellService, uid: str) -> None:
         live = self.inventory.placeholder(key)
-        node = node_for(key, self.inventory.ready_nodes, live)
+        node = node_for(
+            key,
+            live,
+            ready=self.inventory.ready_nodes,
+            holding=self.controller.fleet.following,
+        )
         if not has_placeholder(manifest):
             if live is not None:
                 await self._children.remove(ENDPOINT_SLICES, key=key, uid=uid)
@@ -251,6 +280,8 @@ class Operator:
     async def aclose(self) -> None:
         """Look at nothing more, and write the last statuses."""
         await self.reconciler.close()
+        if self._taints is not None:
+            await self._taints.aclose()
         await self.statuses.aclose()
 
     # Statuses.

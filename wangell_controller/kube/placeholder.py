@@ -29,15 +29,19 @@ def has_placeholder(service: WangellService) -> bool:
     return service.spec.service_type == "LoadBalancer"
 
 
-def node_for(key: str, ready: Collection[str], live: Object | None) -> str | None:
-    """Return the node that a service's placeholder should name; None where no node is ready.
+def node_for(
+    key: str, live: Object | None, *, ready: Collection[str], holding: Collection[str]
+) -> str | None:
+    """Return the node that a service's placeholder should name; None where there is none for it.
 
-    The one that it names already, while that is ready; services are spread over the nodes.
+    The one that it names already, while that is ready: a daemon that restarts moves nothing. Else
+    one that is ready and whose daemon holds what sleeps; services are spread over those.
     """
     named = node_of(live)
     if named in ready:
         return named
-    return min(ready, key=lambda node: _digest(key, node), default=None)
+    able = [node for node in holding if node in ready]
+    return min(able, key=lambda node: _digest(key, node), default=None)
 
 
 def node_of(live: Object | None) -> str | None:

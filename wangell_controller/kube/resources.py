@@ -22,6 +22,7 @@ __all__ = [
     "SECRETS",
     "SERVICES",
     "SERVICE_LABEL",
+    "STARTUP_TAINT",
     "TOKEN_REVIEWS",
     "WANGELL_SERVICES",
     "Resource",
@@ -40,6 +41,8 @@ EPOCH = f"{GROUP}/epoch"
 "On a Deployment: which leader took it over. A lowering that an earlier one began then fails"
 RAISED = f"{GROUP}/raised"
 "On a Deployment: the activation that a controller which does not lead was woken for"
+STARTUP_TAINT = f"{GROUP}/daemon-not-ready"
+"On a Node that has registered with it: its daemon does not hold what sleeps yet"
 FINALIZER = f"{GROUP}/release"
 "Holds a deleted WangellService until no daemon has its addresses any more"
 

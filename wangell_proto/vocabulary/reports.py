@@ -15,6 +15,7 @@ __all__ = [
     "ColdStart",
     "Count",
     "Counted",
+    "Following",
     "Listening",
     "Raised",
     "Report",
@@ -106,6 +107,14 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """Daemon to controller, each time its table is whole: what sleeps by it is held on its node."""
+
+    epoch: int
+    "Of the leader whose table it is"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceActivity:
     """How busy one service is, as one node sees it."""
 
@@ -154,7 +163,9 @@ class Raised:
     is_listening: bool
 
 
-Report = Wake | Started | Listening | Armed | Activity | ColdStart | Raised | Count | Counted
+Report = (
+    Wake | Started | Listening | Armed | Activity | ColdStart | Raised | Count | Counted | Following
+)
 
 # The wire's names for them. Append only: an older peer must not mistake one for another.
 _KINDS: dict[int, type[Report]] = {
@@ -167,6 +178,7 @@ _KINDS: dict[int, type[Report]] = {
     7: Raised,
     8: Count,
     9: Counted,
+    10: Following,
 }
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
