@@ -119,7 +119,7 @@ class Agent:
             Inject: self._inject,
             Refuse: self._refuse,
             GiveUp: lambda effect: metrics.gave_up(effect.reason, effect.count),
-            ForgetReplica: lambda effect: self._listeners.forget(effect.workload, effect.port),
+            ForgetReplica: self._forget_replica,
             EndWait: lambda effect: metrics.answered(
                 effect.service, waited_s=effect.waited_ns / 1e9
             ),
@@ -377,6 +377,11 @@ class Agent:
             port=effect.port,
             is_once=effect.is_once,
         )
+
+    def _forget_replica(self, effect: ForgetReplica) -> None:
+        self._listeners.forget(effect.workload, effect.port)
+        if self.prober is not None:
+            self.prober.forget(effect.workload, effect.port)
 
     def _stop_probe(self, effect: StopProbe) -> None:
         assert self.prober is not None

@@ -297,9 +297,10 @@ class Service:
             return []
         self._wake.reported_activation = record.activation
         wake = wake_message(self.name, self.held, record.activation)
+        if record.phase is Phase.DRAINING:  # What would answer, or be handed to, is going, perhaps.
+            return [ReportWake(wake)]
         # The handover costs nothing here: the controller has the wake by now, and we would wait.
-        hand_over = self._hand_over() if record.phase is Phase.COLD else []
-        return [ReportWake(wake), *hand_over, *self._probe(is_once=False, wanted=False)]
+        return [ReportWake(wake), *self._hand_over(), *self._probe(is_once=False, wanted=False)]
 
     def _repeat_at_ns(self) -> int | None:
         """When the wake is to be said again; None: nobody waits for a controller."""

@@ -108,6 +108,7 @@ class Story:
         self.handed_over: dict[bytes, str] = {}
         self.left_handed_over: set[bytes] = set(adopted or {})
         self.probed: dict[str, list[str]] = {}
+        self._probed_as: dict[tuple[str, int], tuple[str, str]] = {}
         self.log: list[str] = []
         self.went_in: list[tuple[float, str]] = []
         self.refused: list[str] = []
@@ -138,7 +139,7 @@ class Story:
             Probe: self._probe,
             StopProbe: self._stop_probe,
             GiveUp: lambda effect: self.gave_up.update({effect.reason: effect.count}),
-            ForgetReplica: lambda effect: self.gone.append((effect.workload, effect.port)),
+            ForgetReplica: self._forget_replica,
             EndColdStart: self.cold_starts.append,
         }
 
@@ -389,6 +390,15 @@ class Story:
         once = " once" if effect.is_once else ""
         where = f"{effect.endpoint.address}:{effect.port}{once}"
         self.probed.setdefault(effect.service, []).append(where)
+        self._probed_as[effect.endpoint.workload, effect.port] = effect.service, where
+
+    def _forget_replica(self, effect: ForgetReplica) -> None:
+        replica = effect.workload, effect.port
+        self.gone.append(replica)
+        service, where = self._probed_as.pop(replica, ("", ""))
+        left = [each for each in self.probed.pop(service, ()) if each != where]
+        if left:
+            self.probed[service] = left
 
     def _inject(self, effect: Inject) -> None:
         flow = effect.held.syn.flow

@@ -123,6 +123,48 @@ def test_a_caller_of_a_draining_service_must_not_be_let_in_by_a_probe() -> None:
     assert story.clients_in() == ["10.0.0.1:40000"]
 
 
+def test_a_caller_of_a_draining_service_sends_no_probe() -> None:
+    """Its replica would answer; on Kubernetes it goes on to answer while it ends."""
+    story = Story(probes=True).awake()
+    story.table(Phase.DRAINING, activation=1)
+    story.syn("10.0.0.9:40000")
+    assert story.probed == {}
+    story.table(Phase.COLD, activation=1)
+    story.table(Phase.WAKING, activation=2)
+    assert story.probed == OURS_PROBED, "on one host it is the next one's address, too"
+
+
+def test_a_pod_that_is_leaving_is_probed_no_more_and_its_late_answer_lets_nobody_in() -> None:
+    """On Kubernetes: its record names it no more, at zero or while it is replaced."""
+    story = Story(probes=True)
+    story.table(Phase.COLD, endpoints=())
+    story.syn()
+    story.table(Phase.WAKING, activation=1, endpoints=(OURS,))
+    assert story.probed == OURS_PROBED
+    story.table(Phase.WAKING, activation=2, endpoints=())
+    assert story.probed == {}
+    story.listens()
+    assert story.mode() is Mode.HOLD
+    assert story.clients_in() == []
+    second = Endpoint(address="10.244.0.77", node=HERE, workload="pod-2")
+    story.table(Phase.WAKING, activation=2, endpoints=(second,))
+    assert story.probed == {X: ["10.244.0.77:8080"]}
+    story.listens("pod-2")
+    assert story.clients_in() == ["10.0.0.1:40000"]
+
+
+def test_the_pods_of_a_service_at_zero_let_nobody_in() -> None:
+    story = Story(probes=True).awake()
+    story.table(Phase.DRAINING, activation=1)
+    story.table(Phase.COLD, activation=1, endpoints=())
+    story.syn("10.0.0.9:40000")
+    story.table(Phase.WAKING, activation=2, endpoints=())
+    assert story.probed == {}
+    story.listens()
+    assert story.mode() is Mode.HOLD
+    assert story.clients_in() == ["10.0.0.1:40000"]
+
+
 def test_a_listen_that_overtook_a_late_record_is_asked_for_again() -> None:
     """On the pod's node: nobody woke it there, and the record of Cold was late, or skipped."""
     for late in ([Phase.COLD], []):

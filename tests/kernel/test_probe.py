@@ -220,6 +220,20 @@ def test_a_service_that_is_stopped_is_asked_no_more_and_a_late_answer_is_ignored
     play(story)
 
 
+def test_a_replica_that_is_leaving_is_asked_no_more_and_the_others_are(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        scene.probe()
+        scene.probe("default/other")
+        scene.prober.forget("of default/x", PORT)
+        scene.prober.forget("of default/other", PORT + 1)  # nobody is asked there
+        scene.serve()
+        workload, _, _ = await scene.answer()
+        assert workload == "of default/other"
+        assert scene.answers.empty()
+
+    play(story)
+
+
 def test_probing_again_replaces_the_probe(play: Play) -> None:
     async def story(scene: Scene) -> None:
         scene.serve()

@@ -64,6 +64,12 @@ class Prober:
         for target in [each for each in self._timers if each.service == service]:
             self._stop(target)
 
+    def forget(self, workload: str, port: int) -> None:
+        """Send no more to a replica that is leaving: its address may be another's soon."""
+        for target in list(self._timers):
+            if (target.workload, target.port) == (workload, port):
+                self._stop(target)
+
     def close(self) -> None:
         """Stop all."""
         for target in list(self._timers):
