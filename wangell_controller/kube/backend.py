@@ -21,7 +21,6 @@ from wangell_controller.backends import (
     ReplicaFound,
     ReplicaReplaced,
     ReplicaStarted,
-    ServicePlaced,
     Tell,
     Trouble,
 )
@@ -199,28 +198,27 @@ class KubeBackend:
     # Placing.
 
     def _place(self, key: str, slot: Slot) -> None:
-        now = self._loop.time()
-        endpoints, before = slot.endpoints, slot.endpoints.placed(now=now)
+        endpoints = slot.endpoints
         endpoints.frontends = frontends_of(self._inventory.kube_service(key))
         endpoints.see_pods(pod_of(pod) for pod in self._inventory.pods(key))
-        endpoints.see_ready(ready_pods(self._inventory.slices(key)), now=now)
+        endpoints.see_ready(ready_pods(self._inventory.slices(key)), now=self._loop.time())
         slot.moved.set()
-        self._tell_placed(key, slot, before)
+        self._tell_placed(key, slot)
 
     def _judge(self, key: str, slot: Slot, *, stay: bool) -> None:
-        before = slot.endpoints.placed(now=self._loop.time())
         (slot.endpoints.pardon if stay else slot.endpoints.condemn)()
-        self._tell_placed(key, slot, before)
+        self._tell_placed(key, slot)
 
-    def _tell_placed(self, key: str, slot: Slot, before: ServicePlaced) -> None:
+    def _tell_placed(self, key: str, slot: Slot) -> None:
         now = self._loop.time()
         placed = slot.endpoints.placed(now=now)
-        if placed != before:
+        if placed != slot.placed:
+            slot.placed = placed
             self._tell(key, placed)
         if slot.timer is not None:
             slot.timer.cancel()
         due = slot.endpoints.next_at(now=now)
-        slot.timer = self._loop.call_at(due, self._tell_placed, key, slot, placed) if due else None
+        slot.timer = self._loop.call_at(due, self._tell_placed, key, slot) if due else None
 
     # Raising and lowering.
 

@@ -4,12 +4,16 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from wangell_controller.backends import ServicePlaced
 from wangell_controller.kube.endpoints import Endpoints
 from wangell_controller.kube.inventory import Object
 from wangell_controller.kube.observed import claims_on
 from wangell_controller.model import WangellService
 
 __all__ = ["Seen", "Slot", "seen_of"]
+
+
+_NOWHERE = ServicePlaced(frontends=(), endpoints=())
 
 
 class Seen(NamedTuple):
@@ -27,6 +31,8 @@ class Slot:
     manifest: WangellService
     deployment_path: str
     endpoints: Endpoints = field(default_factory=Endpoints)
+    placed: ServicePlaced = _NOWHERE
+    "As it was told last"
     is_raised: bool = False
     "A replica is wanted"
     was_running: bool = False
