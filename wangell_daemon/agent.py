@@ -249,7 +249,7 @@ class Agent:
             service=question.service,
             activation=question.activation,
             number=question.number,
-            connections=self._connections(question.workloads, question.port),
+            connections=self._listeners.connections_of_all(question.workloads, question.port),
         )
         self.link.report(counted, lane=Lane.STATE)
 
@@ -353,19 +353,13 @@ class Agent:
 
     def _count_connections(self, effect: CountConnections) -> None:
         self._own_callers.apply()  # "New SYNs are held" is what it says.
-        live = self._connections(effect.workloads, effect.port)
+        live = self._listeners.connections_of_all(effect.workloads, effect.port)
         report = Armed(
             service=effect.service,
             activation=effect.activation,
             connections=UNKNOWN_CONNECTIONS if live is None else live,
         )
         self.link.report(report, lane=Lane.STATE)
-
-    def _connections(self, workloads: tuple[str, ...], port: int) -> int | None:
-        """How many live of all these; None where that of one cannot be read."""
-        counts = [self._listeners.connections(each, port) for each in workloads]
-        known = [each for each in counts if each is not None]
-        return sum(known) if len(known) == len(counts) else None
 
     def _probe(self, effect: Probe) -> None:
         assert self.prober is not None

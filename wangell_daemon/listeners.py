@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from wangell_daemon.datapath import Listener
 from wangell_daemon.readiness.workload import WorkloadRule, pids_of
@@ -50,6 +50,12 @@ class Listeners:
         except OSError as error:
             log.warning("counting the connections of %s failed: %s", workload, error)
             return None
+
+    def connections_of_all(self, workloads: Iterable[str], port: int) -> int | None:
+        """How many live of all these; None where that of one cannot be read."""
+        counts = [self.connections(each, port) for each in workloads]
+        known = [each for each in counts if each is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def forget(self, workload: str, port: int) -> None:
         """The replica is gone."""

@@ -21,11 +21,13 @@ from wangell_daemon.datapath import Datapath, Handover, OwnCalls
 from wangell_daemon.effects import Mode
 from wangell_daemon.handing_over import RENEW_EVERY_BEATS
 from wangell_daemon.link import Link
+from wangell_daemon.listeners import Listeners
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
 from wangell_daemon.own_callers import OwnCallers
 from wangell_daemon.packets import with_checksums
 from wangell_daemon.readiness.probe import Prober
+from wangell_daemon.readiness.workload import ByNamespace
 from wangell_daemon.refusal import Refuser
 from wangell_proto import Lane
 from wangell_proto.constants import MESSAGE_BYTES_MAX
@@ -533,7 +535,7 @@ def test_the_activity_of_ten_thousand_services_goes_in_parts_that_fit(play: Play
 
 
 def test_draining_answers_armed_with_the_connections_counted(play: Play) -> None:
-    class Listeners:
+    class Counted7(Listeners):
         def connections(self, workload: str, port: int) -> int:
             assert (workload, port) == (OURS.workload, 8080)
             return 7
@@ -542,7 +544,7 @@ def test_draining_answers_armed_with_the_connections_counted(play: Play) -> None
             raise AssertionError("nobody listened")
 
     def story(house: House) -> None:
-        house.agent._listeners = cast("Any", Listeners())
+        house.agent._listeners = Counted7(ByNamespace())
         house.table(Phase.WARM, activation=3)
         house.table(Phase.DRAINING, activation=3)
 
@@ -555,13 +557,13 @@ def test_draining_answers_armed_with_the_connections_counted(play: Play) -> None
 def test_connections_are_counted_when_asked_of_all_replicas_or_not_at_all(
     play: Play, second: int | None, total: int | None
 ) -> None:
-    class Listeners:
+    class CountedEach(Listeners):
         def connections(self, workload: str, port: int) -> int | None:
             assert port == 8080
             return {"pod-1": 5, "pod-2": second}[workload]
 
     def story(house: House) -> None:
-        house.agent._listeners = cast("Any", Listeners())
+        house.agent._listeners = CountedEach(ByNamespace())
         house.agent.count(
             Count(service=X, activation=3, number=9, workloads=("pod-1", "pod-2"), port=8080)
         )
@@ -569,6 +571,22 @@ def test_connections_are_counted_when_asked_of_all_replicas_or_not_at_all(
     assert play(story).controller.of(Counted) == [
         Counted(service=X, activation=3, number=9, connections=total)
     ]
+
+
+def test_a_replica_that_is_gone_is_probed_no_more(play: Play) -> None:
+    gone: list[tuple[str, int]] = []
+
+    class Probing:
+        def forget(self, workload: str, port: int) -> None:
+            gone.append((workload, port))
+
+    def story(house: House) -> None:
+        house.table(Phase.WARM, activation=3)
+        house.agent.prober = cast("Any", Probing())
+        house.table(Phase.WARM, activation=3, endpoints=())
+
+    play(story)
+    assert gone == [(OURS.workload, 8080)]
 
 
 def test_a_deleted_service_takes_its_series_along(play: Play) -> None:
