@@ -153,6 +153,13 @@ class Cluster(Kubernetes):
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(lambda node: node.import_image(archive), self.nodes.values()))
 
+    def remove_node(self, name: str) -> None:
+        """Let a node leave for good, as a machine that is switched off and deleted does."""
+        self.kubectl("delete", f"node/{name}")
+        there = f"--field-selector=spec.nodeName={name}"
+        self.kubectl("delete", "pods", "--all-namespaces", there, "--force", "--grace-period=0")
+        self.nodes[name].leave()
+
     def use_kube_proxy(self, mode: str) -> None:
         """Restart every kube-proxy in `mode`; return once each has written its rules."""
         for node in self.nodes.values():

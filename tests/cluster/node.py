@@ -70,6 +70,26 @@ class Node:
         """Give the node an image, as if it had pulled it."""
         self.run("ctr", "--namespace=k8s.io", "images", "import", archive)
 
+    def join(self, *, taint: str) -> None:
+        """Start a kubelet that registers a new Node with this taint, such as key=:NoSchedule."""
+        self.kubelet = self._kubelet(f"--register-with-taints={taint}")
+        self.kubelet.start()
+
+    def leave(self) -> None:
+        """Stop what runs beside pods, once those have ended, and forget what a reboot forgets.
+
+        Its Node and its pods must have been deleted at the API server.
+        """
+        until(self._has_no_pod, f"the end of {self.name}'s pods", timeout_s=READY_TIMEOUT_S)
+        self.kubelet.stop()
+        if self.kube_proxy is not None:
+            self.kube_proxy.stop()
+        self.run("nft", "flush", "ruleset")
+        self.run("ip", "link", "set", "dev", network.INTERFACE, "xdp", "off")
+
+    def _has_no_pod(self) -> bool:
+        return not self.run("ctr", "--namespace=k8s.io", "tasks", "list", "--quiet").strip()
+
     def start_kube_proxy(self, mode: str) -> None:
         """Start kube-proxy, or replace it by one in another mode, which removes its rules."""
         if self.kube_proxy is not None:
@@ -160,7 +180,7 @@ class Node:
         config = self._fill("containerd.toml", pause_image=PAUSE, cni_bin=_cni_directory())
         return self.process("containerd", "containerd", f"--config={config}")
 
-    def _kubelet(self) -> Process:
+    def _kubelet(self, *more: str) -> Process:
         (self.directory / "resolv.conf").write_text(f"nameserver {network.CONTROL_PLANE}\n")
         config = self._fill("kubelet.yaml", dns=network.CONTROL_PLANE)
         return self.process(
@@ -170,6 +190,7 @@ class Node:
             f"--kubeconfig={self._pki}/{self.name}.kubeconfig",
             f"--hostname-override={self.name}",
             f"--node-ip={self.address}",
+            *more,
         )
 
     def _fill(self, template: str, *, out: str | None = None, **values: str | Path) -> Path:

@@ -6,14 +6,14 @@ from tests.cluster.client import OutsideClient
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespaces import Namespaces
 
-__all__ = ["PodCaller"]
+__all__ = ["PodCaller", "manifest", "name_of"]
 
 MANIFEST = """\
 apiVersion: v1
 kind: Pod
 metadata: {{name: {name}}}
 spec:
-  nodeName: {node}
+  {place}
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: 0
@@ -41,14 +41,31 @@ class PodNetwork(Namespaces):
         return self._pid
 
 
+def name_of(node: str, *, is_on_host: bool = False) -> str:
+    """What the caller's pod is called."""
+    return f"caller-of-{node}" if is_on_host else f"caller-on-{node}"
+
+
+def manifest(node: str, *, is_on_host: bool = False, is_scheduled: bool = False) -> str:
+    """Its pod; without the scheduler it is on the node whatever taints that has."""
+    there = f"nodeSelector: {{kubernetes.io/hostname: {node}}}"
+    return MANIFEST.format(
+        name=name_of(node, is_on_host=is_on_host),
+        place=there if is_scheduled else f"nodeName: {node}",
+        is_on_host=str(is_on_host).lower(),
+    )
+
+
 class PodCaller(OutsideClient):
     """A pod on a node, or in its very network: curl, connections and captures as from outside."""
 
-    def __init__(self, cluster: Cluster, node: str, *, is_on_host: bool = False) -> None:
+    def __init__(
+        self, cluster: Cluster, node: str, *, is_on_host: bool = False, is_scheduled: bool = False
+    ) -> None:
+        """`is_scheduled`: it waits until the scheduler lets it onto the node."""
         self._cluster = cluster
-        self._pod = f"caller-of-{node}" if is_on_host else f"caller-on-{node}"
-        host = str(is_on_host).lower()
-        self._manifest = MANIFEST.format(name=self._pod, node=node, is_on_host=host)
+        self._pod = name_of(node, is_on_host=is_on_host)
+        self._manifest = manifest(node, is_on_host=is_on_host, is_scheduled=is_scheduled)
         cluster.apply(self._manifest)
         cluster.wait_for(f"pod/{self._pod}", "condition=Ready")
         network = PodNetwork(self._find_pid(node), like=cluster.client.namespaces)
