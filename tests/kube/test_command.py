@@ -40,6 +40,14 @@ def test_in_a_pod_everything_goes_without_saying(monkeypatch: pytest.MonkeyPatch
     assert settings.daemon_account == "wangell-daemon"
     assert settings.listen == ("0.0.0.0", 7946)
     assert (settings.kubeconfig, settings.keys, settings.metrics_address) == (None, None, None)
+    assert not settings.keeps_announced
+    assert not settings.removes_taint, "what a component is for is not done without it"
+
+
+def test_what_components_are_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = told(monkeypatch, "--placeholder-endpoints", "--remove-startup-taint")
+    assert settings.keeps_announced
+    assert settings.removes_taint
 
 
 def test_on_a_desk_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
