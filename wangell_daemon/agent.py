@@ -230,7 +230,6 @@ class Agent:
 
     def readdressed(self, own_addresses: tuple[str, ...]) -> None:
         """The node has other addresses than it had."""
-        self._own_callers.readdress(own_addresses)
         self._carry_out(self._node.readdressed(own_addresses, now_ns=time.monotonic_ns()))
 
     def replica_started(self, report: Started) -> None:

@@ -61,12 +61,6 @@ class OwnCallers:
             calls = self._calls
             self._try(lambda: calls.restrict(frontend, sources))
 
-    def readdress(self, own_addresses: tuple[str, ...]) -> None:
-        """The node has other addresses than it had."""
-        if self._calls is not None:
-            calls = self._calls
-            self._try(lambda: calls.readdress(own_addresses))
-
     def forget(self, frontends: Iterable[bytes]) -> None:
         """They are no service's any more."""
         for frontend in frontends:

@@ -91,7 +91,7 @@ async def _serve(settings: Settings, datapath: Datapath) -> bool:
 
 def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack) -> Agent:
     refuser, cold_starts = Refuser(), ColdStartLog(settings.cold_start_log)
-    handover, own_calls = Handover(), _own_calls(datapath.addresses)
+    handover, own_calls = Handover(), _own_calls()
     leaving.callback(handover.close)
     leaving.callback(refuser.close)
     leaving.callback(cold_starts.close)
@@ -125,9 +125,9 @@ def _agent(settings: Settings, datapath: Datapath, leaving: contextlib.ExitStack
     return agent
 
 
-def _own_calls(own_addresses: tuple[str, ...]) -> OwnCalls | None:
+def _own_calls() -> OwnCalls | None:
     try:
-        return OwnCalls(own_addresses=own_addresses)
+        return OwnCalls()
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise

@@ -23,7 +23,6 @@ class Calls:
         self.held: set[bytes] = set()
         self.wanted: set[bytes] = set()
         self.restricted: dict[bytes, Collection[str]] = {}
-        self.own_addresses: tuple[str, ...] = ()
         self.sent: list[bytes] = []
         self.refused: list[bytes] = []
         self.restored = self.beats = 0
@@ -42,11 +41,6 @@ class Calls:
 
     def restrict(self, frontend: bytes, sources: Collection[str]) -> None:
         self.restricted[frontend] = sources
-
-    def readdress(self, own_addresses: tuple[str, ...]) -> None:
-        if self.fails:
-            raise OSError("no room")
-        self.own_addresses = own_addresses
 
     def apply(self) -> None:
         if self.fails:
@@ -125,20 +119,6 @@ def test_they_pass_once_it_is_warm_or_gone(tmp_path: Path) -> None:
     assert warm.calls.held == set()
     gone = play(tmp_path, lambda node: node.agent.record_changed("default/x", None))
     assert gone.calls.held == set()
-
-
-def test_they_hear_of_the_nodes_other_addresses(tmp_path: Path) -> None:
-    node = play(tmp_path, lambda node: node.agent.readdressed(("10.200.0.1", "10.200.9.1")))
-    assert node.calls.own_addresses == ("10.200.0.1", "10.200.9.1")
-
-
-def test_where_the_kernel_will_not_take_these_it_is_counted(tmp_path: Path) -> None:
-    def story(node: Node) -> None:
-        node.calls.fails = True
-        node.agent.readdressed(("10.200.9.1",))
-        node.calls.fails = False
-
-    assert play(tmp_path, story).count("wangell_daemon_failures_total", step="own_calls") == 1
 
 
 def test_a_whole_table_is_told_at_once_and_not_service_by_service(tmp_path: Path) -> None:

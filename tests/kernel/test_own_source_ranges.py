@@ -7,10 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernel.test_own_calls import AWAY, FRONTEND, POD, PORT, TARGET_PORT, VIP, Site
-from wangell_daemon.datapath import OwnCalls
 from wangell_daemon.packets import frontend_key
 
-NODE = "10.9.0.254"
 INSIDE, OUTSIDE = ["10.9.0.0/24"], ["192.168.0.0/16"]
 
 
@@ -18,14 +16,7 @@ INSIDE, OUTSIDE = ["10.9.0.0/24"], ["192.168.0.0/16"]
 def site() -> Iterator[Site]:
     with contextlib.ExitStack() as stack:
         made = Site(stack)
-        made.own_calls.close()
-        made.own_calls = begin(made)
         yield made
-
-
-def begin(site: Site) -> OwnCalls:
-    """A daemon that knows the node's address."""
-    return site.node.run(lambda: OwnCalls(on_syn=site.held.append, own_addresses=(NODE,)))
 
 
 def shut_out(site: Site) -> int:
@@ -72,10 +63,25 @@ def test_the_handover_is_not_for_who_is_outside(site: Site) -> None:
     site.call().result(timeout=2)
 
 
-def test_an_address_that_the_daemon_does_not_know_is_outside(site: Site) -> None:
-    """Fewer may call, never more: 10.9.1.254 is the node's, too."""
+def test_whichever_of_its_addresses_it_calls_from(site: Site) -> None:
+    """Also one that the node has later: the kernel compares what the packet says."""
+    server = site.serve(site.other_pod)
+    site.handover.replace([FRONTEND], address=AWAY, port=TARGET_PORT, is_away=False)
     site.own_calls.restrict(FRONTEND, ["10.9.1.0/24"])
+    assert is_shut_out(site)
     site.node.ip("route", "add", f"{VIP}/32", "via", AWAY)
+    with site.call().result(timeout=2):
+        server.accept()[0].close()
+
+
+def test_ranges_that_hold_each_other_are_one(site: Site) -> None:
+    site.own_calls.restrict(FRONTEND, ["10.9.0.0/24", "10.0.0.0/8", "11.0.0.0/8", "10.9.0.254/32"])
+    assert len(site.elements("sources4")) == 1
+    for narrower in (["10.9.0.0/16"], ["10.9.0.254/32", "10.9.0.252/32"]):
+        site.own_calls.restrict(FRONTEND, narrower)
+        assert len(site.elements("sources4")) == len(narrower)
+        assert not is_shut_out(site)
+    site.own_calls.restrict(FRONTEND, ["10.9.0.253/32"])
     assert is_shut_out(site)
 
 
@@ -88,34 +94,20 @@ def test_another_port_is_not_restricted(site: Site) -> None:
 def test_a_successor_keeps_them_until_the_table_is_whole(site: Site) -> None:
     site.own_calls.restrict(FRONTEND, OUTSIDE)
     site.own_calls.close()
-    site.own_calls = begin(site)
+    site.own_calls = site.begin()
     assert is_shut_out(site)
     other = frontend_key(VIP, PORT + 1)
     site.own_calls.restrict(other, INSIDE)
     site.own_calls.restore()
     assert not is_shut_out(site), "nobody has claimed it"
     assert site.elements("restricted4") == [{"concat": [VIP, PORT + 1]}]
-    assert site.elements("insiders4") == [{"concat": [NODE, VIP, PORT + 1]}]
+    network = {"prefix": {"addr": "10.9.0.0", "len": 24}}
+    assert site.elements("sources4") == [{"concat": [network, VIP, PORT + 1]}]
 
 
 def test_one_that_somebody_has_deleted_is_no_error(site: Site) -> None:
     site.own_calls.restrict(FRONTEND, INSIDE)
-    site._nft(command=("flush", "set", "inet", "wangell", "insiders4"))
+    site._nft(command=("flush", "set", "inet", "wangell", "sources4"))
     site.own_calls.restrict(FRONTEND, OUTSIDE)
     assert is_shut_out(site)
-    assert site.elements("insiders4") == []
-
-
-def test_an_address_that_the_node_has_later_may_be_inside(site: Site) -> None:
-    site.own_calls.readdress(())
-    site.own_calls.restrict(FRONTEND, INSIDE)
-    site.hold()
-    assert is_shut_out(site)
-    site.own_calls.readdress((NODE,))
-    server = site.serve(site.pod)
-    call = site.call()
-    site.let_in(site.read())
-    with call.result(timeout=2):
-        server.accept()[0].close()
-    site.own_calls.readdress(())
-    assert is_shut_out(site), "and when it goes, it is not any more"
+    assert len(site.elements("sources4")) == 1

@@ -31,22 +31,25 @@ _UNSPEC, _INET, _IPV4 = 0, 1, 2
 
 # include/uapi/linux/netfilter/nf_tables.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_ELEMENT, _KEY, _TIMEOUT, _VALUE = 1, 1, 4, 1
+_ELEMENT, _KEY, _TIMEOUT, _KEY_END, _VALUE = 1, 1, 4, 10, 1
 
 _TABLE = b"wangell\0"
 
 
-def add(set_name: str, key: bytes, *, timeout_ms: int | None = None) -> bytes:
-    """The message that adds an element. Adding it again changes nothing."""
-    element = _nest(_KEY, attribute(_VALUE, key))
+def add(set_name: str, key: bytes, last: bytes = b"", *, timeout_ms: int | None = None) -> bytes:
+    """The message that adds an element: all from `key` to `last`, where the set is of intervals.
+
+    Adding it again changes nothing.
+    """
+    element = _keys(key, last)
     if timeout_ms is not None:
         element += attribute(_TIMEOUT, struct.pack("!Q", timeout_ms))
     return _element_message(_NEW_ELEMENT, set_name, element, flags=CREATE)
 
 
-def delete(set_name: str, key: bytes) -> bytes:
+def delete(set_name: str, key: bytes, last: bytes = b"") -> bytes:
     """The message that deletes an element. ENOENT where it is not there."""
-    return _element_message(_DELETE_ELEMENT, set_name, _nest(_KEY, attribute(_VALUE, key)))
+    return _element_message(_DELETE_ELEMENT, set_name, _keys(key, last))
 
 
 def flush(set_name: str) -> bytes:
@@ -96,6 +99,11 @@ class Nftables:
             reply = self._netlink.recv(REPLY_BYTES)
             answers += [errno_of(body) for kind, body in split(reply) if kind == ERROR]
         return answers
+
+
+def _keys(key: bytes, last: bytes) -> bytes:
+    first = _nest(_KEY, attribute(_VALUE, key))
+    return first + _nest(_KEY_END, attribute(_VALUE, last)) if last else first
 
 
 def _element_message(kind: int, set_name: str, element: bytes, *, flags: int = 0) -> bytes:

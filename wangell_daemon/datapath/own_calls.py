@@ -28,8 +28,8 @@ ALIVE_MS = 30_000
 CHANGES_MAX = 200
 
 _ASLEEP, _ALIVE, _TCP = "asleep4", "alive", b"\x06"
-_RESTRICTED, _INSIDERS = "restricted4", "insiders4"
-_Element = tuple[str, bytes]  # a set's name, and a key of it
+_RESTRICTED, _SOURCES = "restricted4", "sources4"
+_Element = tuple[str, bytes, bytes]  # a set's name, a key of it, and the last key if it is a range
 _ETHERNET = bytes(12) + b"\x08\x00"
 
 
@@ -41,11 +41,8 @@ class OwnCalls:
         *,
         on_syn: Callable[[bytes], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
-        own_addresses: tuple[str, ...] = (),
     ) -> None:
         """`on_syn` is given a frame, `on_lost` told of SYNs that there was no room for.
-
-        `own_addresses` are the node's; a call from any other is outside every range.
 
         Raises DatapathError, and OSError: EBUSY where another daemon of this network namespace,
         for another interface, sees to them.
@@ -62,8 +59,6 @@ class OwnCalls:
         self._connections = Connections()
         self._asleep: set[bytes] = set()
         self._changed: set[bytes] = set()
-        self._own_addresses = own_addresses
-        self._sources: dict[bytes, tuple[str, ...]] = {}
         self._restrictions: dict[bytes, frozenset[_Element]] = {}
 
     def hold(self, frontends: Iterable[bytes]) -> None:
@@ -82,11 +77,8 @@ class OwnCalls:
         """Let only these networks call a frontend; none: whoever will. Raises OSError."""
         if not frontend.startswith(V4_MAPPED):
             return
-        self._sources.pop(frontend, None)
-        if sources:
-            self._sources[frontend] = tuple(sources)
         held = self._restrictions.pop(frontend, frozenset())
-        wanted = self._elements(frontend, sources)
+        wanted = _elements(frontend, sources)
         if wanted:
             self._restrictions[frontend] = wanted
         messages = [delete(*each) for each in held - wanted]
@@ -96,12 +88,6 @@ class OwnCalls:
                 self._nftables.commit(*messages)
             except FileNotFoundError:  # Somebody has deleted one.
                 self._restate()
-
-    def readdress(self, own_addresses: tuple[str, ...]) -> None:
-        """The node has other addresses: who of it may call follows from them. Raises OSError."""
-        self._own_addresses = own_addresses
-        for frontend, sources in list(self._sources.items()):
-            self.restrict(frontend, sources)
 
     @property
     def is_changed(self) -> bool:
@@ -170,22 +156,21 @@ class OwnCalls:
         key = _key(frontend)
         return add(_ASLEEP, key) if frontend in self._asleep else delete(_ASLEEP, key)
 
-    def _elements(self, frontend: bytes, sources: Collection[str]) -> frozenset[_Element]:
-        networks = [ipaddress.ip_network(each) for each in sources]
-        insiders = [
-            address
-            for address in map(ipaddress.ip_address, self._own_addresses)
-            if any(address in network for network in networks)
-        ]
-        found = {(_INSIDERS, each.packed + _key(frontend)) for each in insiders}
-        return frozenset(found | {(_RESTRICTED, _key(frontend))} if networks else ())
-
     def _restate(self) -> None:
-        """Who may call comes before who must ask: an insider is never shut out."""
-        elements = sorted({each for held in self._restrictions.values() for each in held})
-        messages = [flush(_RESTRICTED), flush(_INSIDERS), *(add(*each) for each in elements)]
+        """Who may call comes before who must ask: nobody is shut out who is inside."""
+        elements = {each for held in self._restrictions.values() for each in held}
+        ordered = sorted(elements, key=lambda each: (each[0] != _SOURCES, each))
+        messages = [flush(_RESTRICTED), flush(_SOURCES), *(add(*each) for each in ordered)]
         for first in range(0, len(messages), CHANGES_MAX):
             self._nftables.commit(*messages[first : first + CHANGES_MAX])
+
+
+def _elements(frontend: bytes, sources: Collection[str]) -> frozenset[_Element]:
+    # The kernel takes no range that overlaps another.
+    networks = ipaddress.collapse_addresses(ipaddress.IPv4Network(each) for each in sources)
+    key = _key(frontend)
+    found = {(_SOURCES, each[0].packed + key, each[-1].packed + key) for each in networks}
+    return frozenset(found | {(_RESTRICTED, key, b"")} if found else ())
 
 
 def _key(frontend: bytes) -> bytes:
