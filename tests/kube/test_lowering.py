@@ -1,4 +1,7 @@
-"""A PATCH to zero whose answer was lost: nobody knows if it was carried out, and callers come."""
+"""A PATCH to zero that is not a drain's usual one: its answer was lost, or it is a user's.
+
+Callers come meanwhile, and the pod of before answers for a while yet.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -103,3 +106,38 @@ async def test_one_that_was_deleted_meanwhile_is_made_anew(house: KubeHouse) -> 
     house.wake()
     await settle(1)
     assert (house.replicas, house.phase) == (1, Phase.WAKING)
+
+
+@story
+async def test_scaled_to_zero_by_hand_it_is_cold_at_once_and_names_no_pod(
+    house: KubeHouse,
+) -> None:
+    await house.warm()
+    house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
+    await settle(0.001)
+    assert (house.phase, house.record.endpoints) == (Phase.COLD, ())
+    assert house.service.failure is None
+    await wake_and_see_it_end_first(house)
+
+
+@story
+async def test_scaled_to_zero_and_called_again_and_again_each_call_has_its_own_pod(
+    house: KubeHouse,
+) -> None:
+    """Two wakes 2 s apart, of which the first one's pod takes longer than that to end."""
+    await house.warm()
+    for before, after in (("pod-1", "pod-2"), ("pod-2", "pod-3"), ("pod-3", "pod-4")):
+        house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
+        await settle(0.2)
+        house.wake()
+        house.delete_pod(before)
+        await settle(0.05)
+        house.run(after, address="10.244.0.6")
+        await settle(0.05)
+        assert [each.workload for each in house.record.endpoints] == [after]
+        assert house.phase is Phase.WAKING
+        house.listening(uid=after)
+        assert house.phase is Phase.WARM
+        assert [each.workload for each in house.record.endpoints] == [after]
+        await settle(1.7)
+    assert not [each for each in house.told if "failed" in each]
