@@ -8,7 +8,7 @@ import copy
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from wangell_controller.kube.api import Listed, Selection
+from wangell_controller.kube.api import Happening, Happenings, Listed, Selection
 from wangell_controller.kube.errors import (
     ConflictError,
     ExistsError,
@@ -92,19 +92,17 @@ class FakeCluster:
             raise ConflictError("the UID in the precondition is another")
         self.remove(path)
 
-    async def watch(
-        self, selection: Selection, version: str
-    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    async def watch(self, selection: Selection, version: str) -> AsyncIterator[Happenings]:
         if int(version) < self._oldest:
             raise GoneError("too old resource version")
         seen, watches = int(version), self._watches
         while watches == self._watches:
-            for at, kind, path, before, each in [one for one in self._history if one[0] > seen]:
-                seen = at
-                if _selects(selection, path, each):
-                    yield kind, copy.deepcopy(each)
-                elif before is not None and _selects(selection, path, before):
-                    yield "DELETED", copy.deepcopy(each)
+            new = [one for one in self._history if one[0] > seen]
+            happenings = [told for one in new if (told := _told(selection, *one[1:])) is not None]
+            seen = new[-1][0] if new else seen
+            if happenings:
+                yield happenings
+                continue
             self._moved.clear()
             await self._moved.wait()
         if self._watch_error is not None:
@@ -217,6 +215,21 @@ class FakeCluster:
     ) -> None:
         self._history.append((self.version, kind, path, before, copy.deepcopy(after)))
         self._moved.set()
+
+
+def _told(
+    selection: Selection,
+    kind: str,
+    path: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any],
+) -> Happening | None:
+    """What a watch says of a change: an object that is selected no more has gone."""
+    if _selects(selection, path, after):
+        return kind, copy.deepcopy(dict(after))
+    if before is not None and _selects(selection, path, before):
+        return "DELETED", copy.deepcopy(dict(after))
+    return None
 
 
 def _selects(selection: Selection, path: str, each: Mapping[str, Any]) -> bool:

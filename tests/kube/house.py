@@ -5,6 +5,7 @@ Kubernetes do, and asks what was asked for.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -70,6 +71,7 @@ class KubeHouse:
             self.cluster, keeps_announced=keeps_announced, removes_taint=removes_taint
         )
         self.inventory = inventory or Inventory(self.cluster, self.operator)
+        self.inventory.hurry(math.inf)
         self.events = Events(self.cluster, self.inventory.declaration, instance="controller-1")
         self.controller = Controller(
             link=self.link,

@@ -234,8 +234,8 @@ def event(kind: str, name: str) -> str:
 
 async def heard(api: Api) -> list[tuple[str, str]]:
     found = []
-    async for kind, each in api.watch(Selection(resource=PODS), "41"):
-        found.append((kind, each["metadata"].get("name", "")))
+    async for happenings in api.watch(Selection(resource=PODS), "41"):
+        found += [(kind, each["metadata"].get("name", "")) for kind, each in happenings]
     return found
 
 
@@ -271,6 +271,32 @@ def test_a_watch_that_says_nothing_is_given_up(
             await heard(api)
 
     ask(tmp_path, watched(event("ADDED", "a"), then="silence"), story)
+
+
+def test_what_comes_while_nobody_reads_is_read_at_once(tmp_path: Path) -> None:
+    is_resting, is_written = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(event("ADDED", "a").encode() + b"\n")
+        await is_resting.wait()
+        await asyncio.sleep(0.01)  # What was read before the pause is told before it.
+        for name in "bcd":
+            await response.write(event("ADDED", name).encode() + b"\n")
+            await asyncio.sleep(0.01)
+        is_written.set()
+        return response
+
+    async def story(api: Api, _: Server) -> None:
+        heard = []
+        async for happenings in api.watch(Selection(resource=PODS), "41"):
+            heard.append([each["metadata"]["name"] for _, each in happenings])
+            is_resting.set()
+            await is_written.wait()
+        assert heard == [["a"], ["b", "c", "d"]]
+
+    ask(tmp_path, answer, story)
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"type": "ADDED"}'])

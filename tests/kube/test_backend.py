@@ -16,6 +16,7 @@ from wangell_controller.kube.errors import (
     RefusedError,
     UnavailableError,
 )
+from wangell_controller.kube.inventory import REST_S
 from wangell_controller.kube.resources import DEPLOYMENTS, NODES, SERVICES
 from wangell_proto.vocabulary import Endpoint, Frontend, Phase, Started
 
@@ -45,6 +46,20 @@ async def test_started_is_told_when_the_api_has_answered_and_not_before(house: K
     assert peer == "node1"
     assert isinstance(started, Started)
     assert started.activation == 1
+
+
+@story
+async def test_of_what_a_wake_changes_pods_alone_are_read_at_once(house: KubeHouse) -> None:
+    await house.cold()
+    house.wake()
+    await settle(0.01)
+    house.schedule()
+    house.cluster.change(DEPLOYMENT, status={"replicas": 1})
+    await settle(0.01)
+    assert [each.workload for each in house.record.endpoints] == ["pod-1"]
+    assert "status" not in (house.inventory.deployment(KEY) or {})
+    await settle(REST_S)
+    assert "status" in (house.inventory.deployment(KEY) or {})
 
 
 @story

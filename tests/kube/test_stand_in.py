@@ -47,6 +47,23 @@ async def test_the_leader_sees_it_and_follows(house: KubeHouse) -> None:
 
 
 @story
+async def test_while_it_is_not_woken_it_reads_what_a_wake_changes_when_the_wake_is_over(
+    house: KubeHouse,
+) -> None:
+    await house.cold()
+    other = await StandingBy(house.cluster).begin()
+    house.schedule("pod-1")
+    await settle(0.01)
+    house.schedule("pod-2")
+    await settle(0.01)
+    assert len(list(other.inventory.pods(KEY))) == 1
+    other.wake(0)
+    await settle(0.01)
+    assert len(list(other.inventory.pods(KEY))) == 2, "somebody waits: there is no time to rest"
+    await other.end()
+
+
+@story
 async def test_who_woke_it_is_told_when_the_api_has_answered(house: KubeHouse) -> None:
     await house.cold()
     other = await StandingBy(house.cluster).begin()

@@ -1,6 +1,7 @@
 """A watch tells of every change to the present, whatever ends it in between."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,9 +21,11 @@ Told = list[tuple[str, str]]
 class Watcher:
     """Follows pods, and keeps what it is told: `appeared`, `changed` or `went`, and of whom."""
 
-    def __init__(self, cluster: FakeCluster, **narrowed: str) -> None:
+    def __init__(self, cluster: FakeCluster, *, rest_s: float = 0.0, **narrowed: str) -> None:
         self.told: Told = []
-        self.watched = Watched(cluster, Selection(resource=PODS, **narrowed), self._on_change)
+        self.watched = Watched(
+            cluster, Selection(resource=PODS, **narrowed), self._on_change, rest_s=rest_s
+        )
         self.task = asyncio.get_running_loop().create_task(self.watched.follow())
 
     def _on_change(
@@ -183,6 +186,60 @@ def test_a_watch_that_ends_at_once_is_not_taken_up_at_once() -> None:
         assert 3 < cluster.watches < 15
 
     virtual_time.run(told())
+
+
+def test_what_comes_in_a_burst_is_told_at_its_beginning_and_after_a_rest() -> None:
+    async def body(cluster: FakeCluster) -> None:
+        watcher = Watcher(cluster, rest_s=0.25)
+        await settle(1)
+        cluster.put(PODS, "a")
+        await settle(0.01)
+        assert watcher.hear() == [("appeared", "default/a")], "who comes first waits for nothing"
+        cluster.put(PODS, "b")
+        await settle(0.2)
+        cluster.put(PODS, "c")
+        await settle(0.03)
+        assert watcher.hear() == []
+        await settle(0.02)
+        assert watcher.hear() == [("appeared", "default/b"), ("appeared", "default/c")]
+
+    story(body)
+
+
+def test_one_that_is_hurried_ends_its_rest_and_rests_no_more_for_so_long() -> None:
+    async def body(cluster: FakeCluster) -> None:
+        watcher = Watcher(cluster, rest_s=0.25)
+        await settle(1)
+        cluster.put(PODS, "a")
+        await settle(0.01)
+        cluster.put(PODS, "b")
+        watcher.watched.hurry(1.0)
+        await settle(0.01)
+        cluster.put(PODS, "c")
+        await settle(0.01)
+        assert [key for _, key in watcher.hear()] == ["default/a", "default/b", "default/c"]
+        await settle(1)
+        cluster.put(PODS, "d")
+        await settle(0.01)
+        cluster.put(PODS, "e")
+        await settle(0.01)
+        assert [key for _, key in watcher.hear()] == ["default/d"]
+
+    story(body)
+
+
+def test_one_that_was_hurried_for_good_is_not_slowed_down_by_a_shorter_hurry() -> None:
+    async def body(cluster: FakeCluster) -> None:
+        watcher = Watcher(cluster, rest_s=0.25)
+        watcher.watched.hurry(math.inf)
+        watcher.watched.hurry(0.0)
+        await settle(1)
+        for name in "ab":
+            cluster.put(PODS, name)
+            await settle(0.01)
+        assert [key for _, key in watcher.hear()] == ["default/a", "default/b"]
+
+    story(body)
 
 
 def test_who_set_which_field_is_not_kept() -> None:

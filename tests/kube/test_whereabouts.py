@@ -4,6 +4,7 @@ from tests.kube.house import KEY, NAME, KubeHouse
 from tests.kube.rivals import StandingBy
 from tests.kube.stories import story
 from tests.kube.virtual_time import settle
+from wangell_controller.kube.inventory import REST_S
 from wangell_controller.kube.resources import DEPLOYMENTS
 from wangell_controller.kube.whereabouts import ENDPOINTS_MAX, FOLLOW_S
 from wangell_proto.vocabulary import Endpoint, Listening, Raised
@@ -100,6 +101,41 @@ async def test_a_leader_killed_after_its_record_leaves_the_listen_to_be_passed_o
     listens(other, activation=7, address="10.244.0.9")
     placed = Endpoint(address="10.244.0.9", node="node1", workload="pod-1")
     assert told(other, "node2") == [raised(placed, activation=7, is_listening=True)]
+    await other.end()
+
+
+@story
+async def test_a_listen_that_comes_before_its_pod_is_read_is_passed_on_after_the_rest(
+    house: KubeHouse,
+) -> None:
+    """Nobody has woken us, so we read with rests: the pod's second event waits for the first's."""
+    other = await standing_by(house)
+    up(house)
+    house.schedule("pod-0", node="node2")
+    await settle(0.05)
+    house.schedule("pod-1")
+    await settle(0.05)
+    listens(other, address="10.244.0.9")
+    assert told(other, "node2") == []
+    await settle(REST_S)
+    placed = Endpoint(address="10.244.0.9", node="node1", workload="pod-1")
+    assert told(other, "node2") == [raised(placed, is_listening=True)]
+    await other.end()
+
+
+@story
+async def test_of_listens_whose_pods_never_come_one_is_kept_for_each_daemon(
+    house: KubeHouse,
+) -> None:
+    other = await standing_by(house)
+    up(house)
+    for number in range(1000):
+        listens(other, uid=f"nobody-{number}")
+        listens(other, uid="stranger", service=f"default/other-{number}")
+    house.schedule("pod-1")
+    listens(other, "node2", uid="pod-1")
+    await settle(2 * REST_S)
+    assert told(other) == told(other, "node2") == [], "node2 has no such pod"
     await other.end()
 
 

@@ -5,6 +5,7 @@ models are left aside: they take milliseconds for an object, and a controller ol
 would drop the fields that it does not know.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -26,7 +27,7 @@ from wangell_controller.kube.errors import (
 )
 from wangell_controller.kube.resources import CONTROLLER_NAME, Resource
 
-__all__ = ["Api", "Listed", "NoClusterError", "Selection"]
+__all__ = ["Api", "Happening", "Happenings", "Listed", "NoClusterError", "Selection"]
 
 JSON = "application/json"
 JSON_MERGE = "application/merge-patch+json"
@@ -53,6 +54,10 @@ _CONFIGURED = (
     *("host", "proxy", "tls_server_name", "ssl_ca_cert", "verify_ssl"),
     *("cert_file", "key_file", "api_key"),
 )
+
+# ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+Happening = tuple[str, dict[str, Any]]
+Happenings = list[Happening]
 
 SOON = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
 _AS_US = {"fieldManager": CONTROLLER_NAME}
@@ -199,13 +204,11 @@ class Api:
                 return Listed(objects=objects, version=page["metadata"]["resourceVersion"])
             query["continue"] = page["metadata"]["continue"]
 
-    async def watch(
-        self, selection: Selection, version: str
-    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield what happens after `version`: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+    async def watch(self, selection: Selection, version: str) -> AsyncIterator[Happenings]:
+        """Yield what happens after `version`, all at once that has come, in order.
 
-        Ends after WATCH_S. Raises GoneError where that version is too old, UnavailableError where
-        nothing has come for SILENCE_S.
+        Nothing more is read until it is asked for. Ends after WATCH_S. Raises GoneError where that
+        version is too old, UnavailableError where nothing has come for SILENCE_S.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
         query |= {"timeoutSeconds": str(WATCH_S), **selection.query}
@@ -213,13 +216,17 @@ class Api:
         response = await self._send(
             _Request(method="GET", path=selection.path, query=query, patience=patience)
         )
+        rest = b""
         try:
             while True:
                 with _transport_errors():
-                    line = await response.content.readline()
-                if not line:
+                    chunk = await response.content.readany()
+                if not chunk:
                     return
-                yield _event(line)
+                *lines, rest = (rest + chunk).split(b"\n")
+                if lines:
+                    with _unread(response):
+                        yield [_event(line) for line in lines]
         finally:
             response.close()
 
@@ -258,6 +265,20 @@ class Api:
 
 
 @contextlib.contextmanager
+def _unread(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """What comes waits in the kernel: it costs nothing there, and there the API server feels it."""
+    transport = response.connection and response.connection.transport
+    if transport is None:  # All of it has come.
+        yield
+        return
+    # Not the protocol's own pause: its parser stops, too, and then gives one event at a time.
+    assert isinstance(transport, asyncio.ReadTransport)
+    transport.pause_reading()
+    yield
+    transport.resume_reading()
+
+
+@contextlib.contextmanager
 def _transport_errors() -> Iterator[None]:
     """Whatever keeps an answer from us, has one name."""
     try:
@@ -287,7 +308,7 @@ def _json(raw: bytes) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _event(line: bytes) -> tuple[str, dict[str, Any]]:
+def _event(line: bytes) -> Happening:
     event = _json(line)
     if event is None or "object" not in event:
         raise UnavailableError("a watch told what is not JSON")

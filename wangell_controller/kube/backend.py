@@ -124,6 +124,7 @@ class KubeBackend:
         slot.is_raised, slot.activation, slot.noted = True, activation, None
         self._judge(key, slot, stay=False)
         self._begin(slot, self._raise(key, slot, activation))
+        self._inventory.rest()
 
     def prepare_stop(self, key: str) -> None:
         """Note the Deployment as it is before any daemon is asked to hold."""

@@ -21,6 +21,10 @@ __all__ = ["Bystander", "Inventory", "InventoryUser", "Object"]
 
 Object = Mapping[str, Any]
 
+# A wake is over by then, and nobody waits to hear that its Deployment has one replica, and which
+# pod is ready. Who leads lets no pods wait: a LISTEN that is nobody's lets no caller in.
+REST_S = 0.25
+
 
 class InventoryUser(Protocol):
     """Who is told what changes. Keys are those of WangellServices."""
@@ -86,14 +90,16 @@ class Inventory:
         # In the order in which they are to be whole: what is declared is told last, to a backend
         # that can see what there is of it.
         self._watched = {
-            resource.plural: Watched(api, Selection(resource=resource, **labels), on_change)
-            for resource, labels, on_change in (
-                (NODES, {}, self._on_node),
-                (PODS, ours, self._on_pod),
-                (ENDPOINT_SLICES, ours, self._on_slice),
-                (SERVICES, ours, self._on_kube_service),
-                (DEPLOYMENTS, ours, self._on_deployment),
-                (WANGELL_SERVICES, {}, self._on_declared),
+            resource.plural: Watched(
+                api, Selection(resource=resource, **labels), on_change, rest_s=rest_s
+            )
+            for resource, labels, on_change, rest_s in (
+                (NODES, {}, self._on_node, 0.0),
+                (PODS, ours, self._on_pod, REST_S),
+                (ENDPOINT_SLICES, ours, self._on_slice, REST_S),
+                (SERVICES, ours, self._on_kube_service, 0.0),
+                (DEPLOYMENTS, ours, self._on_deployment, REST_S),
+                (WANGELL_SERVICES, {}, self._on_declared, 0.0),
             )
         }
 
@@ -114,6 +120,16 @@ class Inventory:
         self._user = user
         for key, declaration in list(self.declarations().items()):
             user.declared(key, declaration)
+
+    def hurry(self, for_s: float) -> None:
+        """Learn of what changes as it changes, for so long."""
+        for watched in self._watched.values():
+            watched.hurry(for_s)
+
+    def rest(self) -> None:
+        """A wake has begun: of what it changes, learn at once of its pods alone."""
+        for resource in (DEPLOYMENTS, ENDPOINT_SLICES):
+            self._watched[resource.plural].rest(REST_S)
 
     @property
     def is_whole(self) -> bool:

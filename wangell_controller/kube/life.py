@@ -7,6 +7,7 @@ has led never stands by again: where it loses the Lease it ends, and its pod beg
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -152,6 +153,7 @@ class Life:
 
     async def _lead(self, epoch: int) -> None:
         self._take_on(self._candidate.keep())
+        self._inventory.hurry(math.inf)
         claimed = await take_over(self._api, self._inventory, epoch=epoch)
         log.info("the Lease is ours: claimed %d Deployments that are up", claimed)
         leading = Leading(

@@ -26,7 +26,7 @@ from wangell_controller.kube.errors import KubeError
 from wangell_controller.kube.inventory import Bystander, Inventory, Object
 from wangell_controller.kube.observed import pod_of, raised_of, replicas_of
 from wangell_controller.kube.resources import DEPLOYMENTS, RAISED, split_key
-from wangell_controller.kube.whereabouts import Whereabouts
+from wangell_controller.kube.whereabouts import FOLLOW_S, Whereabouts
 from wangell_proto.vocabulary import ColdStart, Listening, Report, Started, Wake
 
 __all__ = ["RaiseApi", "StandIn"]
@@ -109,6 +109,7 @@ class StandIn(Bystander):
         key, activation = report.service, report.activation + 1
         if not self._may_raise(key, activation):
             return
+        self._inventory.hurry(FOLLOW_S)
         task = self._raising.get((key, activation))
         if task is None:
             task = self._raising[key, activation] = self._loop.create_task(

@@ -46,6 +46,8 @@ class Whereabouts:
         self._loop = asyncio.get_running_loop()
         self._peers: set[str] = set()
         self._followed: dict[str, _Followed] = {}
+        self._unplaced: dict[str, dict[str, Listening]] = {}
+        "Of no pod that is known, by service and daemon: one each, which is a service's last"
 
     def link_up(self, peer: str) -> None:
         """A daemon is linked: it may have missed what the others were told."""
@@ -68,9 +70,15 @@ class Whereabouts:
             self._link.send(peer, followed.told)
 
     def heard(self, peer: str, report: Listening) -> None:
-        """A daemon says that a pod listens: a leader that lives has heard it, too."""
+        """A daemon says that a pod listens: a leader that lives has heard it, too.
+
+        Perhaps before it is known here that there is one: its watch rests.
+        """
+        if self._inventory.declaration(report.service) is None:
+            return
         pods = {(each.node, each.workload) for each in self._endpoints(report.service)}
         if (peer, report.workload) not in pods:
+            self._unplaced.setdefault(report.service, {})[peer] = report
             return
         followed = self._current().get(report.service)
         if followed is None or followed.activation < report.activation:
@@ -82,6 +90,8 @@ class Whereabouts:
 
     def moved(self, key: str) -> None:
         """Its pods have changed."""
+        for peer, report in self._unplaced.pop(key, {}).items():
+            self.heard(peer, report)
         followed = self._current().get(key)
         if followed is not None:
             self._tell(key, followed)
