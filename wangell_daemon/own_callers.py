@@ -1,6 +1,6 @@
 """Callers on the node itself: their SYNs are held with their services', and let in again.
 
-The kernel is told right after a verdict has changed, and not with it: the change takes 0.3 ms of a
+The kernel is told right after a verdict has changed, and not with it: the change takes 0.2 ms of a
 wake in which nobody of this node may wait. A SYN that comes in between is let in at once.
 """
 

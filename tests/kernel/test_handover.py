@@ -254,7 +254,7 @@ def test_a_renewal_moves_the_end_and_nothing_else(site: Site) -> None:
 
 def test_without_its_rules_an_order_is_refused(site: Site) -> None:
     site.node.run(remove_rules)
-    with pytest.raises(FileNotFoundError, match="chain `orders`"):
+    with pytest.raises(FileNotFoundError, match="chain for orders"):
         site.handover.replace([FRONTEND], address="10.9.1.1", port=TARGET_PORT, is_away=False)
 
 

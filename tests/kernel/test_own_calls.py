@@ -14,7 +14,7 @@ import pytest
 
 from tests.kernel.namespaces import Namespace
 from wangell_daemon.datapath import Caller, Handover, OwnCalls, remove_rules
-from wangell_daemon.datapath import own_calls as own_calls_module
+from wangell_daemon.datapath.orders import MARK, Order, Orders
 from wangell_daemon.datapath.own_calls import CHANGES_MAX
 from wangell_daemon.packets import Syn, frontend_key, parse_syn, with_checksums
 
@@ -26,7 +26,7 @@ REFUSAL = """
 table ip proxy {
   chain output {
     type filter hook output priority filter; policy accept;
-    ip daddr 10.96.0.10 tcp dport 80 reject
+    ct state new ip daddr 10.96.0.10 tcp dport 80 reject
   }
 }
 """
@@ -129,9 +129,12 @@ class Site:
         return list(listed["nftables"][1]["set"].get("elem", []))
 
     def _nft(self, rules: str = "", command: tuple[str, ...] = ("-f", "-")) -> str:
+        return self._nsenter("nft", *command, text=rules)
+
+    def _nsenter(self, *command: str, text: str = "") -> str:
         done = subprocess.run(
-            ["nsenter", f"--net={self.node.path}", "nft", *command],
-            input=rules,
+            ["nsenter", f"--net={self.node.path}", *command],
+            input=text,
             text=True,
             capture_output=True,
             check=True,
@@ -233,19 +236,21 @@ def test_without_a_heartbeat_all_pass(site: Site) -> None:
     assert site.held == []
 
 
-def test_the_heartbeat_is_renewed_and_times_out(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site.own_calls.beat()
+def test_the_heartbeat_is_renewed_and_times_out(site: Site) -> None:
+    site.hold()
     site.own_calls.beat()
     (beat,) = site.elements("alive")
+    assert beat["elem"]["timeout"] == 30
     assert beat["elem"]["expires"] in (29, 30)
-    monkeypatch.setattr(own_calls_module, "ALIVE_MS", 1)
-    site.own_calls.beat()
-    site.hold()  # The next beat after it has timed out.
-    select.select([], [], [], 0.05)
+    site._nft("flush set inet wangell alive")  # As when it has timed out.
     with pytest.raises(ConnectionRefusedError):
         site.call().result()
+    assert site.held == []
+    site.own_calls.beat()
+    call = site.call(timeout_s=0.3)
+    site.read()
+    with pytest.raises(TimeoutError):
+        call.result()
 
 
 def test_nobody_elses_packets_are_touched(site: Site) -> None:
@@ -297,6 +302,46 @@ def test_one_that_somebody_deleted_is_no_hindrance(site: Site) -> None:
     site.own_calls.apply()
     site.hold()
     assert len(site.elements("asleep4")) == 1
+
+
+@pytest.mark.parametrize(("mark", "wrong"), [(0, (0, 0)), (MARK, (1, 0)), (MARK, (0, 1))])
+def test_nobody_elses_segments_are_taken_for_orders(
+    site: Site, mark: int, wrong: tuple[int, int]
+) -> None:
+    """Without the mark, or by a pod of the node's network that guesses the numbers."""
+    other = frontend_key("10.96.0.11", 81)
+    site.hold()
+    sequence, ackseq = site.own_calls._orders._password
+    guess = sequence ^ wrong[0], ackseq ^ wrong[1]
+    forged = site.node.run(lambda: Orders(guess))
+    forged._raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    with pytest.raises(FileNotFoundError):
+        forged.give(Order.HOLD, [other])
+    with pytest.raises(FileNotFoundError):
+        forged.give(Order.LET_PASS, [FRONTEND])
+    forged.close()
+    assert site.elements("asleep4") == [{"concat": [VIP, PORT]}]
+
+
+def test_the_handovers_numbers_open_nothing_here(site: Site) -> None:
+    assert site.own_calls._orders._password != site.handover._orders._password
+
+
+def test_without_its_rules_an_order_is_refused_and_stays_due(site: Site) -> None:
+    site.node.run(remove_rules)
+    site.own_calls.hold([FRONTEND])
+    with pytest.raises(FileNotFoundError, match="chain for orders"):
+        site.own_calls.apply()
+    assert site.own_calls.is_changed
+    with pytest.raises(FileNotFoundError):
+        site.own_calls.beat()
+
+
+def test_an_order_leaves_no_trace_in_conntrack(site: Site) -> None:
+    site.hold()
+    site.own_calls.let_pass([FRONTEND])
+    site.own_calls.apply()
+    assert VIP not in site._nsenter("conntrack", "-L")
 
 
 def test_ipv6_is_not_held_yet(site: Site) -> None:

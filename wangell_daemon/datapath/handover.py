@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wangell_daemon.datapath.nft import run_nft
-from wangell_daemon.datapath.orders import Order, Orders, Password, draw_password
+from wangell_daemon.datapath.orders import Order, Orders, draw_password, rules_with
 from wangell_daemon.packets import frontend_key
 
 __all__ = ["TIMEOUT_MS", "Handover", "remove_rules"]
@@ -33,7 +33,7 @@ class Handover:
         """Raises DatapathError where nftables cannot be set up, and OSError."""
         password = draw_password()
         # By a pipe: everybody on the node may read a command line.
-        run_nft("-f", "-", text=_rules(password))
+        run_nft("-f", "-", text=rules_with(password, RULES))
         self._orders = Orders(password)
         self._held: dict[bytes, tuple[bytes, bool]] = {}  # frontend -> replica, is it away
         self._adopted = frozenset(_frontends_there())
@@ -53,7 +53,7 @@ class Handover:
     def end(self, frontend: bytes) -> None:
         """kube-proxy knows by now, or the replica is going. Raises OSError."""
         if self._held.pop(frontend, None) is not None:
-            self._orders.give(Order.END, [frontend], frontend)
+            self._orders.give(Order.END, [frontend])
 
     def end_unclaimed(self) -> None:
         """The table is whole: whose service asks for no handover, its replica may be anybody's now.
@@ -62,7 +62,7 @@ class Handover:
         """
         unclaimed, self._adopted = self._adopted - self._held.keys(), frozenset()
         for frontend in unclaimed:
-            self._orders.give(Order.END, [frontend], frontend)
+            self._orders.give(Order.END, [frontend])
 
     def renew(self) -> None:
         """Keep all elements from timing out. One that is refused is logged."""
@@ -81,11 +81,6 @@ class Handover:
 def remove_rules() -> None:
     """Delete the table with all that is in it, if it is there."""
     run_nft("add table inet wangell; delete table inet wangell")
-
-
-def _rules(password: Password) -> str:
-    sequence, ackseq = password
-    return f"define sequence = {sequence}\ndefine ackseq = {ackseq}\n{RULES.read_text()}"
 
 
 def _frontends_there() -> list[bytes]:

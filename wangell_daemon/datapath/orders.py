@@ -1,4 +1,4 @@
-"""Elements of the handover's maps by packets of our own, which the ruleset takes for orders.
+"""Elements of nftables' maps and sets by packets of our own, which the ruleset takes for orders.
 
 A transaction of nftables walks through every chain of every table: 1 ms beside kube-proxy's
 iptables rules for 5,000 services, and it waits while kube-proxy writes its own, 20 ms and more. A
@@ -16,33 +16,43 @@ import secrets
 import socket
 import struct
 from collections.abc import Iterable
+from pathlib import Path
 
 from wangell_daemon.packets import V4_MAPPED
 
-__all__ = ["MARK", "Order", "Orders", "Password", "draw_password"]
+__all__ = ["MARK", "Order", "Orders", "Password", "draw_password", "rules_with"]
 
 Password = tuple[int, int]
-"Of 32 bits each: `tcp sequence` and `tcp ackseq` in handover.nft."
+"Of 32 bits each: `tcp sequence` and `tcp ackseq` in the rules."
 
-MARK = 0x77616E67  # "wang"; handover.nft has it, too
+MARK = 0x77616E67  # "wang"; the rules have it, too
 _TCP = struct.Struct("!HHIIBBHHH")
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _LENGTH = _IPV4.size + _TCP.size
 
 
 class Order(enum.IntEnum):
-    """What a segment asks for: `tcp urgptr` in handover.nft."""
+    """What a segment asks for: `tcp urgptr` in handover.nft, from HOLD on in own_calls.nft."""
 
     END = 1
     HERE = 2
     AWAY = 3
     RENEW_HERE = 4
     RENEW_AWAY = 5
+    HOLD = 6
+    LET_PASS = 7
+    LIVE = 8
 
 
 def draw_password() -> Password:
     """Another for each daemon."""
     return secrets.randbits(32), secrets.randbits(32)
+
+
+def rules_with(password: Password, file: Path) -> str:
+    """The rules of a file, which take orders with this password."""
+    sequence, ackseq = password
+    return f"define sequence = {sequence}\ndefine ackseq = {ackseq}\n{file.read_text()}"
 
 
 class Orders:
@@ -56,9 +66,12 @@ class Orders:
         # By lo there is a route to every address; what no chain takes is a martian there: dropped.
         self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
 
-    def give(self, order: Order, frontends: Iterable[bytes], replica: bytes) -> None:
-        """Carried out when it returns. Raises OSError: EAFNOSUPPORT before anything was done."""
-        packets = [(self._packet(order, each, replica), _ipv4(each)) for each in frontends]
+    def give(self, order: Order, frontends: Iterable[bytes], replica: bytes | None = None) -> None:
+        """Carried out when it returns. Raises OSError: EAFNOSUPPORT before anything was done.
+
+        Without a replica where none has a part in it.
+        """
+        packets = [(self._packet(order, each, replica or each), _ipv4(each)) for each in frontends]
         for packet, destination in packets:
             try:
                 self._raw.sendto(packet, (socket.inet_ntoa(destination), 0))
@@ -66,7 +79,7 @@ class Orders:
                 continue
             raise OSError(
                 errno.ENOENT,
-                "the chain `orders` of nftables' table inet wangell is gone, or another's",
+                "the chain for orders in nftables' table inet wangell is gone, or another's",
             )
 
     def close(self) -> None:

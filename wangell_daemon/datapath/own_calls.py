@@ -4,9 +4,11 @@ While their service is held, an nftables chain at output logs and drops their SY
 and kube-proxy see them. A SYN that waits is sent again by a raw socket once a replica listens, and
 takes the way that any packet of this node takes; the caller's own socket, which still waits for an
 answer to it, tells whether it has one. A placeholder endpoint would cost the caller its own retry.
+
+What is held changes with every wake, and the heartbeat with every second: by orders, for a
+transaction would wait for kube-proxy's, which comes with the same pod.
 """
 
-import contextlib
 import ipaddress
 import socket
 from collections.abc import Callable, Collection, Iterable
@@ -15,19 +17,19 @@ from pathlib import Path
 from wangell_daemon.datapath.nflog import PacketLog
 from wangell_daemon.datapath.nfnetlink import Nftables, add, delete, flush
 from wangell_daemon.datapath.nft import run_nft
+from wangell_daemon.datapath.orders import Order, Orders, draw_password, rules_with
 from wangell_daemon.datapath.sockdiag import Caller, Connections
-from wangell_daemon.packets import V4_MAPPED, reset_for
+from wangell_daemon.packets import V4_MAPPED, frontend_key, reset_for
 
 __all__ = ["OwnCalls"]
 
 RULES = Path(__file__).with_name("own_calls.nft")
 GROUP = 22343  # "WG"; own_calls.nft has it, too
-# As long as XDP holds without a heartbeat.
-ALIVE_MS = 30_000
 # The kernel's answers to more would not fit into a socket's receive buffer.
 CHANGES_MAX = 200
 
-_ASLEEP, _ALIVE, _TCP = "asleep4", "alive", b"\x06"
+_ASLEEP, _TCP = "asleep4", b"\x06"
+_NOBODY = frontend_key("127.0.0.1", 0)
 _RESTRICTED, _SOURCES = "restricted4", "sources4"
 _Element = tuple[str, bytes, bytes]  # a set's name, a key of it, and the last key if it is a range
 _ETHERNET = bytes(12) + b"\x08\x00"
@@ -53,7 +55,10 @@ class OwnCalls:
             on_packet=lambda packet: self.on_syn(_ETHERNET + packet),
             on_lost=lambda: self.on_lost(),  # noqa: PLW0108 (set later)
         )
-        run_nft("-f", str(RULES))
+        password = draw_password()
+        # By a pipe: everybody on the node may read a command line.
+        run_nft("-f", "-", text=rules_with(password, RULES))
+        self._orders = Orders(password)
         self._nftables = Nftables()
         self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self._connections = Connections()
@@ -103,16 +108,14 @@ class OwnCalls:
 
         What the node's proxy would refuse is held until it has caught up.
         """
-        due = [each for each in self._changed if each in self._asleep or not self._refuses(each)]
-        for first in range(0, len(due), CHANGES_MAX):
-            part = due[first : first + CHANGES_MAX]
-            try:
-                self._nftables.commit(*(self._change(each) for each in part))
-            except FileNotFoundError:  # Somebody has deleted one: one by one.
-                for each in part:
-                    with contextlib.suppress(FileNotFoundError):
-                        self._nftables.commit(self._change(each))
-            self._changed.difference_update(part)
+        for each in list(self._changed):
+            if each in self._asleep:
+                self._orders.give(Order.HOLD, [each])
+            elif self._refuses(each):
+                continue
+            else:
+                self._orders.give(Order.LET_PASS, [each])
+            self._changed.discard(each)
 
     def restore(self) -> None:
         """What a predecessor left that nobody claims goes. Raises OSError."""
@@ -123,11 +126,7 @@ class OwnCalls:
 
     def beat(self) -> None:
         """The daemon lives: SYNs are held for 30 s more. Raises OSError."""
-        living = add(_ALIVE, _TCP, timeout_ms=ALIVE_MS)
-        try:  # Both at once: adding what is there would refresh nothing.
-            self._nftables.commit(delete(_ALIVE, _TCP), living)
-        except FileNotFoundError:
-            self._nftables.commit(living)
+        self._orders.give(Order.LIVE, [_NOBODY])
 
     def refuse(self, frame: bytes) -> None:
         """Answer a SYN that was held with RST. Raises OSError."""
@@ -144,17 +143,13 @@ class OwnCalls:
 
     def close(self) -> None:
         """Close the sockets; the rules stay for a successor, until the heartbeat times out."""
-        for each in (self._nftables, self._raw, self._connections, self.log):
+        for each in (self._orders, self._nftables, self._raw, self._connections, self.log):
             each.close()
 
     def _refuses(self, frontend: bytes) -> bool:
         """Whether kube-proxy, in nftables mode, knows of no endpoint yet: it looks before nat."""
         key = frontend[12:16] + _TCP.ljust(4, b"\0") + frontend[16:18] + b"\0\0"
         return self._nftables.has("kube-proxy", "no-endpoint-services", key)
-
-    def _change(self, frontend: bytes) -> bytes:
-        key = _key(frontend)
-        return add(_ASLEEP, key) if frontend in self._asleep else delete(_ASLEEP, key)
 
     def _restate(self) -> None:
         """Who may call comes before who must ask: nobody is shut out who is inside."""
