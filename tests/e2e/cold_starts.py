@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.cluster.bare import SETTLE_S
 from tests.cluster.client import SYN
@@ -31,7 +31,7 @@ class ColdStart:
     "Those that it sent although the server had been listening for REPLAYED_WITHIN_S."
     node: str
     "Where the pod was."
-    story: str
+    story: str = field(repr=False)
     "What was on the link and what was said of it, where there was more than one SYN."
 
     @property

@@ -81,4 +81,3 @@ def test_wherever_syn_and_pod_meet_it_is_one_syn(
     record(**{f"cold_start_ms_{kube_proxy_mode}_pod_on_{node}": figures})
     assert_one_syn_each(starts)
     assert {each.node for each in starts} == {node}
-    assert figures["max"] < RETRY_MS
