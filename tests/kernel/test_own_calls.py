@@ -239,10 +239,10 @@ def test_without_a_heartbeat_all_pass(site: Site) -> None:
 def test_the_heartbeat_is_renewed_and_times_out(site: Site) -> None:
     site.hold()
     site.own_calls.beat()
-    (beat,) = site.elements("alive")
+    (beat,) = site.elements("own_alive")
     assert beat["elem"]["timeout"] == 30
     assert beat["elem"]["expires"] in (29, 30)
-    site._nft("flush set inet wangell alive")  # As when it has timed out.
+    site._nft("flush set inet wangell own_alive")  # As when it has timed out.
     with pytest.raises(ConnectionRefusedError):
         site.call().result()
     assert site.held == []
@@ -273,35 +273,35 @@ def test_what_a_predecessor_left_stays_until_the_table_is_whole(site: Site) -> N
     site.hold(FRONTEND, other)
     site.own_calls.close()
     site.own_calls = site.begin()
-    assert len(site.elements("asleep4")) == 2
+    assert len(site.elements("own_held4")) == 2
     call = site.call(timeout_s=0.3)
     site.read()
     with pytest.raises(TimeoutError):
         call.result()
     site.own_calls.hold([FRONTEND])
     site.own_calls.restore()
-    assert site.elements("asleep4") == [{"concat": [VIP, PORT]}]
+    assert site.elements("own_held4") == [{"concat": [VIP, PORT]}]
 
 
 def test_thousands_are_told_and_taken_back(site: Site) -> None:
     keys = [frontend_key(f"10.97.{n // 250}.{n % 250}", 80) for n in range(3 * CHANGES_MAX + 1)]
     site.hold(*keys)
-    assert len(site.elements("asleep4")) == len(keys)
+    assert len(site.elements("own_held4")) == len(keys)
     site.hold(*keys)
     assert not site.own_calls.is_changed
     site.own_calls.let_pass(keys)
     site.own_calls.apply()
-    assert site.elements("asleep4") == []
+    assert site.elements("own_held4") == []
 
 
 def test_one_that_somebody_deleted_is_no_hindrance(site: Site) -> None:
     other = frontend_key("10.96.0.11", 81)
     site.hold(FRONTEND, other)
-    site._nft("flush set inet wangell asleep4")
+    site._nft("flush set inet wangell own_held4")
     site.own_calls.let_pass([FRONTEND, other])
     site.own_calls.apply()
     site.hold()
-    assert len(site.elements("asleep4")) == 1
+    assert len(site.elements("own_held4")) == 1
 
 
 @pytest.mark.parametrize(("mark", "wrong"), [(0, (0, 0)), (MARK, (1, 0)), (MARK, (0, 1))])
@@ -320,7 +320,7 @@ def test_nobody_elses_segments_are_taken_for_orders(
     with pytest.raises(FileNotFoundError):
         forged.give(Order.LET_PASS, [FRONTEND])
     forged.close()
-    assert site.elements("asleep4") == [{"concat": [VIP, PORT]}]
+    assert site.elements("own_held4") == [{"concat": [VIP, PORT]}]
 
 
 def test_the_handovers_numbers_open_nothing_here(site: Site) -> None:
@@ -346,7 +346,7 @@ def test_an_order_leaves_no_trace_in_conntrack(site: Site) -> None:
 
 def test_ipv6_is_not_held_yet(site: Site) -> None:
     site.hold(frontend_key("fd00::1", 80))
-    assert site.elements("asleep4") == []
+    assert site.elements("own_held4") == []
 
 
 def test_two_daemons_of_one_node_do_not_share_its_calls(site: Site) -> None:

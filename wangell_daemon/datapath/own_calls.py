@@ -28,7 +28,7 @@ GROUP = 22343  # "WG"; own_calls.nft has it, too
 # The kernel's answers to more would not fit into a socket's receive buffer.
 CHANGES_MAX = 200
 
-_ASLEEP, _TCP = "asleep4", b"\x06"
+_ASLEEP, _TCP = "own_held4", b"\x06"
 _NOBODY = frontend_key("127.0.0.1", 0)
 _RESTRICTED, _SOURCES = "restricted4", "sources4"
 _Element = tuple[str, bytes, bytes]  # a set's name, a key of it, and the last key if it is a range
