@@ -33,10 +33,10 @@ def test_an_idle_service_goes_to_zero_and_comes_back(c_server: Path) -> None:
 
 
 def test_requests_keep_it_warm(c_server: Path) -> None:
-    with at_zero([str(c_server)], idle_timeout_s=2) as lab:
+    with at_zero([str(c_server)], idle_timeout_s=1) as lab:
         wake(lab, lab.client.get)
         pids = lab.server_pids()
-        until_s = time.monotonic() + 5
+        until_s = time.monotonic() + 4
         while time.monotonic() < until_s:
             assert lab.client.get().status == 200
         assert lab.server_pids() == pids
@@ -48,7 +48,7 @@ def test_an_open_connection_is_left_to_finish(c_server: Path) -> None:
         wake(lab, lab.client.get)
         with lab.client.connect() as waiting:
             with pytest.raises(LabError, match="0 replicas"):
-                lab.controller.wait_for_replicas(EXAMPLE.service, 0, timeout_s=6)
+                lab.controller.wait_for_replicas(EXAMPLE.service, 0, timeout_s=4)
             assert len(lab.server_pids()) == 1
             assert waiting.request().status == 200
         wait_for_scale_down(lab, timeout_s=15)

@@ -172,7 +172,7 @@ def test_the_leader_is_stopped_while_warm(c_server: Path) -> None:
 
 
 def test_the_standby_is_killed_and_nothing_happens(c_server: Path) -> None:
-    with two_controllers([str(c_server)], pod="node2-pod1", idle_timeout_s=2) as lab:
+    with two_controllers([str(c_server)], pod="node2-pod1", idle_timeout_s=1) as lab:
         only_one_syn(lab)
         (server,) = lab.server_pids()
         standby(lab).kill()
