@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -55,6 +56,8 @@ class Cluster(Kubernetes):
             nodes=network.NODES,
         )
         self._api = ApiConnection(self.client.namespaces, self.directory / "pki")
+        # Tests may ask from several threads, and a connection has one answer under way.
+        self._asking = threading.Lock()
         control_plane = self._namespaces("control-plane", network.CONTROL_PLANE)
         network.configure_control_plane(control_plane)
         self.control_plane = ControlPlane(
@@ -161,18 +164,20 @@ class Cluster(Kubernetes):
         self.nodes[name].leave()
 
     def use_kube_proxy(self, mode: str) -> None:
-        """Restart every kube-proxy in `mode`; return once each has written its rules."""
-        for node in self.nodes.values():
+        """Replace every kube-proxy in another mode; return once each has written its rules."""
+        others = [node for node in self.nodes.values() if node.kube_proxy_mode != mode]
+        for node in others:
             node.start_kube_proxy(mode)
-        for node in self.nodes.values():
+        for node in others:
             node.wait_for_kube_proxy()
 
     def ask(self, path: str) -> Any:
         """GET, over a kept connection, which a restart of the API server may have closed."""
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        with self._asking:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self._api.call("GET", path)
+            self._api.close()
             return self._api.call("GET", path)
-        self._api.close()
-        return self._api.call("GET", path)
 
     def api(self) -> contextlib.closing[ApiConnection]:
         """A kept-alive connection to the API server, for calls whose time matters."""

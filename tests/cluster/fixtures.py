@@ -36,7 +36,7 @@ def kubernetes(
     return ours
 
 
-@pytest.fixture(scope="session", params=KUBE_PROXY_MODES)
+@pytest.fixture(scope="module", params=KUBE_PROXY_MODES)
 def kube_proxy_mode(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     """Each kube-proxy mode in turn; the first again afterwards, for tests that do not ask."""
     mode: str = request.param

@@ -45,6 +45,7 @@ class Node:
         self.containerd = self._containerd()
         self.kubelet = self._kubelet()
         self.kube_proxy: Process | None = None
+        self.kube_proxy_mode: str | None = None
 
     @property
     def netns(self) -> Path:
@@ -92,13 +93,19 @@ class Node:
 
     def start_kube_proxy(self, mode: str) -> None:
         """Start kube-proxy, or replace it by one in another mode, which removes its rules."""
-        if self.kube_proxy is not None:
-            self.kube_proxy.stop()
+        self.stop_kube_proxy()
         config = self._fill("kube-proxy.yaml", pod_network=network.POD_NETWORK, mode=mode)
         self.kube_proxy = self.process(
             "kube-proxy", self._binaries / "kube-proxy", f"--config={config}"
         )
         self.kube_proxy.start()
+        self.kube_proxy_mode = mode
+
+    def stop_kube_proxy(self) -> None:
+        """Leave the node with the rules that it has, until one is started again."""
+        if self.kube_proxy is not None:
+            self.kube_proxy.stop()
+        self.kube_proxy_mode = None
 
     def wait_for_kube_proxy(self) -> None:
         """Return once kube-proxy has written its rules: only then does its health check say 200."""

@@ -2,18 +2,22 @@
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from tests.cluster.bare import BareKubernetes
+from tests.cluster.network import NODES
 from tests.cluster.test_cluster import HELLO
-from tests.e2e.cold_starts import ColdStart, assert_one_syn_each, cold_start, cold_starts
-from tests.e2e.conftest import ADDRESS
+from tests.e2e.cold_starts import ColdStart, assert_one_syn_each, cold_start
 from tests.e2e.figures import record, summary
+from tests.e2e.sleepers import named_alike, sleepers
 from tests.e2e.wangell import Wangell
 
 pytestmark = pytest.mark.timeout(900)
 RUNS = 20
+# Cold starts for each node and mode of kube-proxy, and how long ten of them take.
+MET, AWAKE_S = 5, 12
 # What the platform may add to the same start scaled by hand.
 ADDED_MS_MAX = 8.0
 # On a machine of two cores that does nothing else. Where the same start scaled by hand leaves no
@@ -27,12 +31,11 @@ def pinned(node: str) -> dict[str, object]:
     return {"spec": {"nodeSelector": {"kubernetes.io/hostname": node}}}
 
 
-def test_a_cold_start_is_one_syn_and_kubernetes_own_time(declared: Wangell) -> None:
+def test_a_cold_start_is_one_syn_and_kubernetes_own_time(installed: Wangell) -> None:
     """In turns, so that whatever else the machine does is felt by both. All on one node."""
-    declared.cluster.announce(ADDRESS, node="node2")
-    declared.change({"idleTimeout": 2, "template": pinned("node2")})
-
-    starts, bare_ms = in_turns(declared)
+    services = named_alike("asleep", 1 + RUNS, template=pinned("node2"))
+    with sleepers(installed, services, node="node2") as addresses:
+        starts, bare_ms = in_turns(installed, addresses)
 
     cold, bare = summary([each.time_ms for each in starts]), summary(bare_ms)
     record(
@@ -54,28 +57,49 @@ def uncertainty_ms(*series: dict[str, float]) -> float:
     return 1.25 * math.hypot(*(each["stdev"] for each in series)) / math.sqrt(RUNS)
 
 
-def in_turns(wangell: Wangell) -> tuple[list[ColdStart], list[float]]:
-    """A cold start, and the same server scaled by hand, again and again; the first do not count."""
+def in_turns(wangell: Wangell, addresses: Mapping[str, str]) -> tuple[list[ColdStart], list[float]]:
+    """A cold start of each, and the same server scaled by hand; the first ones do not count.
+
+    What has been called stays awake: no scale-down is under way while another start is timed.
+    """
     cluster = wangell.cluster
     cluster.apply(HELLO)
     patch = json.dumps({"spec": {"template": pinned("node2")}})
     cluster.kubectl("patch", "deployment/hello", "--type=merge", f"--patch={patch}")
     try:
         with BareKubernetes(cluster, "hello", port=8080) as bare:
-            turns = [(cold_start(wangell, ADDRESS), bare.start_ms()) for _ in range(1 + RUNS)]
+            turns = [
+                (cold_start(wangell, address, name), bare.start_ms())
+                for name, address in addresses.items()
+            ]
     finally:
         cluster.delete(HELLO)
     return [cold for cold, _ in turns[1:]], [bare_ms for _, bare_ms in turns[1:]]
 
 
-@pytest.mark.parametrize("node", ["node1", "node2"])
+@pytest.fixture(scope="module")
+def pinned_to(installed: Wangell) -> Iterator[Mapping[str, Mapping[str, str]]]:
+    """Services that all start on one node, for each node: their addresses by name.
+
+    They go to sleep again once both nodes' have been called.
+    """
+    specs = {
+        node: named_alike(f"on-{node}", MET, idleTimeout=AWAKE_S, template=pinned(node))
+        for node in NODES
+    }
+    with sleepers(installed, {**specs["node1"], **specs["node2"]}) as addresses:
+        yield {node: {name: addresses[name] for name in specs[node]} for node in NODES}
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_wherever_syn_and_pod_meet_it_is_one_syn(
-    declared: Wangell, kube_proxy_mode: str, node: str
+    installed: Wangell,
+    pinned_to: Mapping[str, Mapping[str, str]],
+    kube_proxy_mode: str,
+    node: str,
 ) -> None:
     """The client's packets enter at node1, so with the pod on node2 they cross."""
-    declared.change({"idleTimeout": 2, "template": pinned(node)})
-
-    starts = cold_starts(declared, ADDRESS, 5)
+    starts = [cold_start(installed, address, name) for name, address in pinned_to[node].items()]
 
     figures = summary([each.time_ms for each in starts])
     record(**{f"cold_start_ms_{kube_proxy_mode}_pod_on_{node}": figures})
