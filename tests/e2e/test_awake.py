@@ -1,6 +1,7 @@
 """Why a service is awake: connections, however silent, and daemons that are; and who says so."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from tests.e2e.conftest import ADDRESS
 from tests.e2e.controllers import Controllers
 from tests.e2e.daemons import stopped_daemon
 from tests.e2e.figures import record
+from tests.e2e.sleepers import sleepers
 from tests.e2e.wangell import NAME, SYSTEM, Wangell
 
 pytestmark = pytest.mark.timeout(300)
@@ -36,8 +38,8 @@ def replicas(wangell: Wangell) -> int:
     return int(wangell.cluster.get(f"deployment/{NAME}")["spec"]["replicas"])
 
 
-def awake(wangell: Wangell) -> str:
-    return str(wangell.status().get("awake", ""))
+def awake(wangell: Wangell, name: str = NAME) -> str:
+    return str(wangell.status(name).get("awake", ""))
 
 
 def blocked(wangell: Wangell) -> tuple[str, str]:
@@ -56,16 +58,28 @@ def blocked_services(wangell: Wangell, node: str) -> float:
     return float(lines[0].removeprefix(name)) if lines else 0.0
 
 
-def wait_until_awake_for(wangell: Wangell, words: str) -> None:
+def wait_until_awake_for(wangell: Wangell, words: str, name: str = NAME) -> None:
     """What may wait in a status waits for 10 s."""
-    until(lambda: awake(wangell) == words, words, timeout_s=30)
+    until(lambda: awake(wangell, name) == words, words, timeout_s=30)
 
 
-def test_a_connection_silent_for_longer_than_the_timeout_keeps_it(sleepy: Wangell) -> None:
+@pytest.fixture(scope="module")
+def called_before(installed: Wangell) -> Iterator[str]:
+    """A service that was called as this module began, and is not called again."""
+    with sleepers(installed, {"called-before": {}}) as addresses:
+        ((name, address),) = addresses.items()
+        request(installed.cluster, address)
+        yield name
+
+
+def test_a_connection_silent_for_longer_than_the_timeout_keeps_it(
+    called_before: str, sleepy: Wangell
+) -> None:
     with sleepy.cluster.client.connect(ADDRESS, 80) as connection:
+        silent_since = time.monotonic()
         sleepy.wait_until_phase("Warm")
         wait_until_awake_for(sleepy, "1 connection on node1")
-        pause(4 * IDLE_S)
+        pause(max(0.0, silent_since + 4 * IDLE_S - time.monotonic()))
 
         status = sleepy.status()
         assert (status["phase"], status["activations"], replicas(sleepy)) == ("Warm", 1, 1)
@@ -78,9 +92,8 @@ def test_a_connection_silent_for_longer_than_the_timeout_keeps_it(sleepy: Wangel
     record(silent_connection={"idle_timeout_s": IDLE_S, "kept_for_s_at_least": 4 * IDLE_S})
 
 
-def test_while_it_is_called_the_last_packet_is_why(declared: Wangell) -> None:
-    request(declared.cluster, ADDRESS)
-    wait_until_awake_for(declared, "packet over 10 s ago")
+def test_while_it_is_called_the_last_packet_is_why(installed: Wangell, called_before: str) -> None:
+    wait_until_awake_for(installed, "packet over 10 s ago", called_before)
 
 
 def test_a_silent_daemon_blocks_scale_down_until_it_answers(sleepy: Wangell) -> None:

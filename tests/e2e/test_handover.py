@@ -6,6 +6,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from tests.cluster.waiting import pause, until
 from tests.e2e.conftest import ADDRESS
 from tests.e2e.figures import record
 from tests.e2e.handovers import handed_to, named, replicas_handed_to, ways, who_answers
+from tests.e2e.sleepers import sleepers
 from tests.e2e.wangell import NAME, Wangell
 
 pytestmark = pytest.mark.timeout(300)
+LATE = "late"
 LINGERS_S = 15
 READY_AFTER_S = 45
 # When it is scaled to zero by hand, each time that long after the wake before.
@@ -43,6 +46,66 @@ spec:
       imagePullPolicy: IfNotPresent
       env: [{{name: TARGET, value: stranger}}]
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """What was seen of a service whose pod is late to be ready. Every call was its pod's answer."""
+
+    calls: int
+    calls_before: int
+    "it was ready, but for the first one"
+    syns: int
+    "of all calls"
+    ready_s: float
+    "after the first answer"
+    ended_s: float
+    "after it was ready: its handover"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def late(installed: Wangell) -> Iterator["concurrent.futures.Future[Late]"]:
+    """It takes a minute: it begins with this module, and the other tests do not wait for it."""
+    probe = {"tcpSocket": {"port": 8080}, "initialDelaySeconds": READY_AFTER_S, "periodSeconds": 1}
+    template = {"spec": named(readinessProbe=probe)}
+    with (
+        sleepers(installed, {LATE: {"template": template}}) as addresses,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        yield pool.submit(call_until_routed, installed, addresses[LATE])
+
+
+def call_until_routed(wangell: Wangell, address: str) -> Late:
+    """Call by way of each node until nothing hands over any more, and once again."""
+    cluster, callers, calls = wangell.cluster, ways(wangell, address, LATE), 0
+    with cluster.client.capture() as capture:
+        pod = who_answers(cluster, address)
+        began = time.monotonic()
+        while not is_ready(wangell):
+            assert time.monotonic() - began < 2 * READY_AFTER_S
+            for way in callers:
+                assert who_answers(cluster, *way) == pod
+                calls += 1
+            pause(0.3)
+        ready_s = time.monotonic() - began
+        assert len(handed_to(cluster, address)) == 2, "its slice has not shown it for 5 s yet"
+        gone = ROUTED_AFTER_S + TOLD_WITHIN_S
+        until(lambda: not handed_to(cluster, address), "its end", timeout_s=gone)
+        ended_s = time.monotonic() - began - ready_s
+        for way in callers:
+            assert who_answers(cluster, *way) == pod
+    syns = sum(
+        capture.count(f"{SYN} and dst host {host} and port {port}") for host, port in callers
+    )
+    made = 1 + calls + len(callers)
+    return Late(calls=made, calls_before=calls, syns=syns, ready_s=ready_s, ended_s=ended_s)
+
+
+def is_ready(wangell: Wangell) -> bool:
+    """Whether Kubernetes calls its pod ready."""
+    (pod,) = wangell.pods(LATE)
+    conditions = {each["type"]: each["status"] for each in pod["status"]["conditions"]}
+    return conditions["Ready"] == "True"
 
 
 @pytest.fixture
@@ -74,77 +137,6 @@ def wait_until_handed_over(cluster: Cluster, address: str) -> None:
     """Return once every node hands callers over to this pod, and to no other."""
     wanted = dict.fromkeys(cluster.nodes, address)
     until(lambda: handed_to(cluster, ADDRESS) == wanted, "both nodes' handovers", timeout_s=5)
-
-
-def pods_handed_over_to(cluster: Cluster) -> set[str]:
-    """The addresses of all, once both nodes hand the service's callers over: soon after an answer.
-
-    Some seconds later its slice is ready, and it is over.
-    """
-    until(lambda: len(handed_to(cluster, ADDRESS)) == 2, "both handovers", timeout_s=5)
-    return replicas_handed_to(cluster)
-
-
-def test_two_wakes_in_a_row_each_reach_their_own_pod(at_rest: Wangell) -> None:
-    """The first wake's pod takes its time to go, listens all the while, and is never called."""
-    declared, cluster = at_rest, at_rest.cluster
-    lingers = {"preStop": {"sleep": {"seconds": LINGERS_S}}}
-    use_template(declared, named(lifecycle=lingers), idleTimeout=1)
-
-    first_at = time.monotonic()
-    first = who_answers(cluster, ADDRESS)
-    # Its status may still be that of before the wake.
-    declared.wait_until_phase("Warm")
-    declared.wait_until_phase("Cold")
-    assert handed_to(cluster, ADDRESS) == {}, "deleted on arming"
-    with cluster.client.capture(f"host {ADDRESS}") as capture:
-        apart_s = time.monotonic() - first_at
-        second = who_answers(cluster, ADDRESS)
-    handovers = pods_handed_over_to(cluster)
-    declared.change({"idleTimeout": 600})
-    answers = {who_answers(cluster, *way) for _ in range(10) for way in ways(declared, ADDRESS)}
-
-    pods = {pod["metadata"]["name"] for pod in declared.pods()}
-    assert pods == {first, second}, "the first one is there still"
-    assert answers == {second}
-    assert capture.count(f"{SYN} and dst host {ADDRESS}") == 1
-    assert handovers == {address_of(declared, second)}
-    record(two_wakes_apart_s=round(apart_s, 1))
-
-
-def test_wakes_2_s_apart_each_have_a_pod_of_their_own(at_rest: Wangell) -> None:
-    """Scaled to zero by hand in between, the last time 0.2 s before; all their pods end slowly."""
-    declared, cluster = at_rest, at_rest.cluster
-    lingers = {"preStop": {"sleep": {"seconds": LINGERS_S}}}
-    use_template(declared, named(lifecycle=lingers), idleTimeout=600)
-
-    answers: list[str] = []
-    handovers: list[set[str]] = []
-    slow, due_s = 0, time.monotonic()
-    with cluster.api() as api, cluster.client.capture(f"host {ADDRESS}") as capture:
-        for scaled_after_s in (*SCALED_AFTER_S, None):
-            pause(due_s - time.monotonic())
-            began_s = time.monotonic()
-            answers.append(who_answers(cluster, ADDRESS))
-            slow += time.monotonic() - began_s > RETRANSMITTED_AFTER_S
-            handovers.append(pods_handed_over_to(cluster))
-            if scaled_after_s is not None:
-                pause(began_s + scaled_after_s - time.monotonic())
-                api.scale(NAME, 0)
-                # Some milliseconds: who calls in these reaches the pod of before, and is answered.
-                until(lambda: not handed_to(cluster, ADDRESS), "Cold on both nodes", timeout_s=5)
-            due_s = began_s + APART_S
-
-    addresses = {each["metadata"]["name"]: each["status"]["podIP"] for each in declared.pods()}
-    assert set(answers) == set(addresses), "all are there still"
-    assert len(addresses) == len(answers), "nobody was answered by a pod of before"
-    assert handovers == [{addresses[answer]} for answer in answers]
-    syns = [float(line.split()[0]) for line in capture.lines(f"{SYN} and dst host {ADDRESS}")]
-    assert len(syns) == len(answers) + slow, "one each, but for a pod that took a second to start"
-    apart_s = statistics.median(after - before for before, after in itertools.pairwise(syns))
-    if not slow:
-        assert APART_S <= apart_s < APART_S + 0.2
-        record(two_wakes_apart_by_hand_s={"pairs": len(SCALED_AFTER_S), "p50": round(apart_s, 2)})
 
 
 @pytest.fixture
@@ -210,48 +202,94 @@ def _is_free(node: Node, address: str) -> bool:
     return address not in node.run("ls", CNI_ADDRESSES).split()
 
 
-def test_until_a_pod_is_ready_and_for_5_s_more_callers_are_handed_over(at_rest: Wangell) -> None:
-    """Its server listens at once, and Kubernetes calls it ready after 45 s."""
-    declared, cluster = at_rest, at_rest.cluster
-    late = {"tcpSocket": {"port": 8080}, "initialDelaySeconds": READY_AFTER_S, "periodSeconds": 1}
-    use_template(declared, named(readinessProbe=late))
-    callers, calls = ways(declared, ADDRESS), 0
-    with cluster.client.capture() as capture:
-        pod = who_answers(cluster, ADDRESS)
-        began = time.monotonic()
-        while not is_ready(declared):
-            assert time.monotonic() - began < 2 * READY_AFTER_S
-            for way in callers:
-                assert who_answers(cluster, *way) == pod
-                calls += 1
-            pause(0.3)
-        ready_s = time.monotonic() - began
-        assert len(handed_to(cluster, ADDRESS)) == 2, "its slice has not shown it for 5 s yet"
-        gone = ROUTED_AFTER_S + TOLD_WITHIN_S
-        until(lambda: not handed_to(cluster, ADDRESS), "its end", timeout_s=gone)
-        ended_s = time.monotonic() - began - ready_s
-        for way in callers:
-            assert who_answers(cluster, *way) == pod
+def pods_handed_over_to(wangell: Wangell) -> set[str]:
+    """The addresses of all, once both nodes hand the service's callers over: soon after an answer.
 
-    assert ready_s >= READY_AFTER_S - 1
-    assert ended_s >= ROUTED_AFTER_S - 1
-    syns = sum(
-        capture.count(f"{SYN} and dst host {host} and port {port}") for host, port in callers
-    )
-    assert syns == 1 + calls + len(callers), "one each, from the first to the last"
+    Some seconds later its slice is ready, and it is over. The late one, which is handed over beside
+    every test here, is left out.
+    """
+    cluster = wangell.cluster
+    until(lambda: len(handed_to(cluster, ADDRESS)) == 2, "both handovers", timeout_s=5)
+    late = set(handed_to(cluster, wangell.address(LATE)).values())
+    return replicas_handed_to(cluster) - late
+
+
+def test_two_wakes_in_a_row_each_reach_their_own_pod(at_rest: Wangell) -> None:
+    """The first wake's pod takes its time to go, listens all the while, and is never called."""
+    declared, cluster = at_rest, at_rest.cluster
+    lingers = {"preStop": {"sleep": {"seconds": LINGERS_S}}}
+    use_template(declared, named(lifecycle=lingers), idleTimeout=1)
+
+    first_at = time.monotonic()
+    first = who_answers(cluster, ADDRESS)
+    # Its status may still be that of before the wake.
+    declared.wait_until_phase("Warm")
+    declared.wait_until_phase("Cold")
+    assert handed_to(cluster, ADDRESS) == {}, "deleted on arming"
+    with cluster.client.capture(f"host {ADDRESS}") as capture:
+        apart_s = time.monotonic() - first_at
+        second = who_answers(cluster, ADDRESS)
+    handovers = pods_handed_over_to(declared)
+    declared.change({"idleTimeout": 600})
+    answers = {who_answers(cluster, *way) for _ in range(10) for way in ways(declared, ADDRESS)}
+
+    pods = {pod["metadata"]["name"] for pod in declared.pods()}
+    assert pods == {first, second}, "the first one is there still"
+    assert answers == {second}
+    assert capture.count(f"{SYN} and dst host {ADDRESS}") == 1
+    assert handovers == {address_of(declared, second)}
+    record(two_wakes_apart_s=round(apart_s, 1))
+
+
+def test_wakes_2_s_apart_each_have_a_pod_of_their_own(at_rest: Wangell) -> None:
+    """Scaled to zero by hand in between, the last time 0.2 s before; all their pods end slowly."""
+    declared, cluster = at_rest, at_rest.cluster
+    lingers = {"preStop": {"sleep": {"seconds": LINGERS_S}}}
+    use_template(declared, named(lifecycle=lingers), idleTimeout=600)
+
+    answers: list[str] = []
+    handovers: list[set[str]] = []
+    slow, due_s = 0, time.monotonic()
+    with cluster.api() as api, cluster.client.capture(f"host {ADDRESS}") as capture:
+        for scaled_after_s in (*SCALED_AFTER_S, None):
+            pause(due_s - time.monotonic())
+            began_s = time.monotonic()
+            answers.append(who_answers(cluster, ADDRESS))
+            slow += time.monotonic() - began_s > RETRANSMITTED_AFTER_S
+            handovers.append(pods_handed_over_to(declared))
+            if scaled_after_s is not None:
+                pause(began_s + scaled_after_s - time.monotonic())
+                api.scale(NAME, 0)
+                # Some milliseconds: who calls in these reaches the pod of before, and is answered.
+                until(lambda: not handed_to(cluster, ADDRESS), "Cold on both nodes", timeout_s=5)
+            due_s = began_s + APART_S
+
+    addresses = {each["metadata"]["name"]: each["status"]["podIP"] for each in declared.pods()}
+    assert set(answers) == set(addresses), "all are there still"
+    assert len(addresses) == len(answers), "nobody was answered by a pod of before"
+    assert handovers == [{addresses[answer]} for answer in answers]
+    syns = [float(line.split()[0]) for line in capture.lines(f"{SYN} and dst host {ADDRESS}")]
+    assert len(syns) == len(answers) + slow, "one each, but for a pod that took a second to start"
+    apart_s = statistics.median(after - before for before, after in itertools.pairwise(syns))
+    if not slow:
+        assert APART_S <= apart_s < APART_S + 0.2
+        record(two_wakes_apart_by_hand_s={"pairs": len(SCALED_AFTER_S), "p50": round(apart_s, 2)})
+
+
+def test_until_a_pod_is_ready_and_for_5_s_more_callers_are_handed_over(
+    late: "concurrent.futures.Future[Late]",
+) -> None:
+    """Its server listens at once, and Kubernetes calls it ready after 45 s."""
+    seen = late.result(timeout=2 * READY_AFTER_S)
+    assert seen.ready_s >= READY_AFTER_S - 1
+    assert seen.ended_s >= ROUTED_AFTER_S - 1
+    assert seen.syns == seen.calls, "one each, from the first to the last"
     record(
         late_readiness={
-            "ready_s": round(ready_s, 1),
-            "calls_before": calls,
+            "ready_s": round(seen.ready_s, 1),
+            "calls_before": seen.calls_before,
             "failed": 0,
             "syns_per_call": 1,
-            "handover_ended_after_ready_s": round(ended_s, 1),
+            "handover_ended_after_ready_s": round(seen.ended_s, 1),
         }
     )
-
-
-def is_ready(wangell: Wangell) -> bool:
-    """Whether Kubernetes calls its pod ready."""
-    (pod,) = wangell.pods()
-    conditions = {each["type"]: each["status"] for each in pod["status"]["conditions"]}
-    return conditions["Ready"] == "True"
