@@ -100,6 +100,8 @@ class ControlPlane:
             # With the default of 20 a second, its forty controllers take 5 s to get their tokens.
             "--kube-api-qps=100",
             "--kube-api-burst=200",
+            # Four leases of a kubelet's (conf/kubelet.yaml), as its default of 50 s is five.
+            "--node-monitor-grace-period=20s",
         ]
 
     def _client_flags(self, component: str) -> list[str]:
