@@ -8,11 +8,11 @@ import pytest
 
 from deploy.images.tools import find
 from tests.cluster.waiting import until
-from tests.e2e.cold_starts import cold_starts
-from tests.e2e.conftest import ADDRESS
+from tests.e2e.cold_starts import cold_start
 from tests.e2e.figures import record
 from tests.e2e.prometheus import Prometheus
-from tests.e2e.wangell import CONTROLLERS, SYSTEM, Wangell, sample
+from tests.e2e.sleepers import named_alike, sleepers
+from tests.e2e.wangell import CONTROLLERS, SYSTEM, Wangell
 
 pytestmark = pytest.mark.timeout(300)
 MEASURED = "measured"
@@ -20,16 +20,12 @@ RUNS = 7
 
 
 def test_its_quantile_is_the_clients_own_within_a_bucket(installed: Wangell) -> None:
-    """A service of its own: histograms count from when their daemon began."""
-    installed.declare(ADDRESS, manifest=sample(MEASURED), name=MEASURED)
-    try:
-        installed.change({"idleTimeout": 1}, MEASURED)
-        starts = cold_starts(installed, ADDRESS, RUNS, MEASURED)
-        # The service's own pod, which is up just now, has no annotation: it is not scraped.
+    """Services of its own: histograms count from when their daemon began."""
+    with sleepers(installed, named_alike(MEASURED, RUNS)) as addresses:
+        starts = [cold_start(installed, address, name) for name, address in addresses.items()]
+        # The services' own pods, which are up just now, have no annotation: they are not scraped.
         with Prometheus(installed.cluster) as prometheus:
             counted, said_s, bounds = ask(prometheus, installed)
-    finally:
-        installed.remove(ADDRESS, MEASURED)
 
     seen_s = statistics.median(each.time_ms / 1000 for each in starts)
     record(prometheus_p50_ms=round(said_s * 1000, 1), client_p50_ms=round(seen_s * 1000, 1))
@@ -42,7 +38,7 @@ def ask(prometheus: Prometheus, wangell: Wangell) -> tuple[float, float, list[fl
     pods = [each["metadata"]["name"] for each in wangell.cluster.get("pods", SYSTEM)["items"]]
     prometheus.wait_for_targets(len(pods))
     assert set(prometheus.targets()) == set(pods)
-    series = f'wangell_cold_start_seconds_bucket{{service="{MEASURED}",outcome="answered"}}'
+    series = f'wangell_cold_start_seconds_bucket{{service=~"{MEASURED}-.*",outcome="answered"}}'
     until(lambda: bool(prometheus.query(series)), "the histogram", timeout_s=20)
     return (
         prometheus.value(f"sum({series.replace('_bucket', '_count')})"),
