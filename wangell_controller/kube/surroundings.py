@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 UNSUPPORTED = "Unsupported"
 CILIUM = CONFIG_MAPS.path("kube-system", "cilium-config")
-# A cluster changes its network once in years, and its nodes take minutes for it.
-LOOK_S = 60.0
+# One GET. A cluster changes its network once in years, but who has just done so looks at a status.
+LOOK_S = 10.0
 # `true`; until Cilium 1.13 `strict` and `partial`, which replaced parts, and `probe`, whatever the
 # kernel could do. `false` and `disabled` leave all of it to kube-proxy.
 _REPLACED = ("true", "strict", "partial", "probe")
