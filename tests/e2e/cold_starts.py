@@ -72,11 +72,6 @@ def cold_start(wangell: Wangell, address: str, name: str = NAME) -> ColdStart:
     )
 
 
-def cold_starts(wangell: Wangell, address: str, runs: int, name: str = NAME) -> Sequence[ColdStart]:
-    """Call it again and again, each time from zero."""
-    return [cold_start(wangell, address, name) for _ in range(runs)]
-
-
 def request(cluster: Cluster, address: str, *, timeout_s: float = 30) -> float:
     """One HTTP request by a plain socket; how long it took, in ms."""
     began = time.monotonic()

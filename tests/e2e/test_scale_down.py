@@ -24,11 +24,11 @@ from tests.e2e.wangell import SYSTEM, Wangell
 
 pytestmark = pytest.mark.timeout(400)
 IDLE_S = 1
-SERVICES, SCALE_DOWNS = 18, 200
+SERVICES, SCALE_DOWNS = 14, 200
 # As many services side by side, each so often.
-AT_ONCE, MOMENTS = 3, 3
+AT_ONCE, MOMENTS = 2, 4
 # Some calls come before the service is idle, some as it drains, some as its pod ends.
-PAUSE_S = (1.0, 6.0)
+PAUSE_S = (1.0, 5.0)
 TAKES_S_MAX = 300
 HANDSHAKES = "tcp[tcpflags] & tcp-syn != 0 and port 80"
 
