@@ -142,12 +142,18 @@ def frontend(wangell: Wangell, by: str, name: str, address: str) -> tuple[str, i
 def captured_call(client: OutsideClient, address: str, port: int) -> Call:
     """The SYNs are those on the client's link."""
     with client.capture(f"host {address} and port {port}") as capture:
-        called = counted_call(client, address, port)
-    return Call(took_ms=called.took_ms, syns=capture.count(f"{SYN} and dst host {address}"))
+        took_ms, _ = counted_request(client, address, port)
+    return Call(took_ms=took_ms, syns=capture.count(f"{SYN} and dst host {address}"))
 
 
 def counted_call(client: OutsideClient, address: str, port: int) -> Call:
     """The SYNs are those that its own kernel says it sent."""
+    took_ms, syns = counted_request(client, address, port)
+    return Call(took_ms=took_ms, syns=syns)
+
+
+def counted_request(client: OutsideClient, address: str, port: int) -> tuple[float, int]:
+    """How long it took, in ms, and how many SYNs its own kernel sent."""
     began = time.monotonic()
     with client.connect(address, port) as connection:
         about = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RETRANSMISSIONS.size)
@@ -157,7 +163,7 @@ def counted_call(client: OutsideClient, address: str, port: int) -> Call:
         while chunk := connection.recv(4096):
             answer += chunk
     assert answer.endswith(b"Hello World!\n"), answer
-    return Call(took_ms=(time.monotonic() - began) * 1000, syns=1 + sent_again)
+    return (time.monotonic() - began) * 1000, 1 + sent_again
 
 
 def recorded(name: str, calls: Sequence[Call]) -> tuple[list[float], list[int]]:
