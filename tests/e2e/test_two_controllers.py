@@ -10,7 +10,7 @@ from tests.cluster.client import SYN, Capture
 from tests.cluster.waiting import pause, until
 from tests.e2e.cold_starts import request
 from tests.e2e.conftest import ADDRESS
-from tests.e2e.controllers import Controllers
+from tests.e2e.controllers import Controller, Controllers
 from tests.e2e.figures import record, record_within
 from tests.e2e.wangell import NAME, SYSTEM, Wangell
 
@@ -100,11 +100,11 @@ def test_a_leader_that_slept_before_its_patch_lowers_nothing(
     request(cluster, ADDRESS)
     declared.wait_until_phase("Warm")
     leader, taken = controllers.leader(), controllers.transitions()
+    before = drains(declared, leader)
     pause(2)
     with contextlib.ExitStack() as sleeping:
         with controllers.cut_off(leader):
-            drained = f"{NAME}: draining -> cold"
-            until(lambda: drained in declared.log(leader.pod), "the drain's end", timeout_s=10)
+            until(lambda: drains(declared, leader) > before, "the drain's end", timeout_s=10)
             sleeping.enter_context(leader.stopped())
             assert replicas(declared) == 1
             pool = sleeping.enter_context(concurrent.futures.ThreadPoolExecutor())
@@ -123,6 +123,11 @@ def test_a_leader_that_slept_before_its_patch_lowers_nothing(
         pause(1)
     record(leader_slept_in_a_drain_ms=round(took_ms, 1))
     assert declared.status()["phase"] == "Warm"
+
+
+def drains(wangell: Wangell, leader: Controller) -> int:
+    """How many have come to their end, other tests' among them."""
+    return wangell.log(leader.pod).count(f"{NAME}: draining -> cold")
 
 
 def raised(wangell: Wangell) -> bool:
