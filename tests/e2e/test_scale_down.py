@@ -28,7 +28,7 @@ SERVICES, SCALE_DOWNS = 14, 200
 # As many services side by side, each so often.
 AT_ONCE, MOMENTS = 2, 4
 # Some calls come before the service is idle, some as it drains, some as its pod ends.
-PAUSE_S = (1.0, 5.0)
+PAUSE_S = (1.0, 7.0)
 TAKES_S_MAX = 300
 HANDSHAKES = "tcp[tcpflags] & tcp-syn != 0 and port 80"
 
