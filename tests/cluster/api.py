@@ -30,7 +30,7 @@ class ApiConnection(http.client.HTTPSConnection):
         """What http.client calls when there is no connection: from the other namespace."""
         plain = self._namespaces.open_socket()
         plain.settimeout(TIMEOUT_S)
-        # A request's body is a segment of its own: held back until its head was acknowledged, 40 ms.
+        # A body is a segment of its own, and would wait 40 ms until the head is acknowledged.
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.connect((self.host, self.port))
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(900)
 RUNS = 20
 # Cold starts for each node and mode of kube-proxy, and how long ten of them take.
 MET, AWAKE_S = 5, 12
-# Targets, recorded and not asserted: a machine at a slow hour is no defect of the code. What Wangell
-# may add to the same start scaled by hand, and a whole one on two cores that do nothing else.
+# Targets, recorded and not asserted: a slow hour of the machine is no defect. What Wangell may
+# add to the same start scaled by hand, and a whole one on two cores that do nothing else.
 ADDED_MS_MAX = 8.0
 COLD_START_MS_MAX = 200.0
 # The client's own retry comes after 1000 ms: a start of that class is a replay that failed.
