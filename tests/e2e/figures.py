@@ -1,4 +1,4 @@
-"""out/e2e.json: what was measured, added to by each test that measures."""
+"""out/e2e.json: what was measured, added to by each test that measures. out/e2e.png: the first."""
 
 import json
 import statistics
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["record", "record_within", "summary"]
+__all__ = ["PICTURE", "record", "record_within", "summary"]
 
 FILE = Path(__file__).parents[2] / "out/e2e.json"
+PICTURE = FILE.with_suffix(".png")
 
 
 def summary(times_ms: Sequence[float]) -> dict[str, float]:

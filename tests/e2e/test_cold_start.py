@@ -10,9 +10,10 @@ from tests.cluster.bare import BareKubernetes
 from tests.cluster.network import NODES
 from tests.cluster.test_cluster import HELLO
 from tests.e2e.cold_starts import ColdStart, assert_one_syn_each, cold_start
-from tests.e2e.figures import record, summary
+from tests.e2e.figures import PICTURE, record, summary
 from tests.e2e.sleepers import named_alike, sleepers
 from tests.e2e.wangell import Wangell
+from wangell_lab.plot import draw
 
 pytestmark = pytest.mark.timeout(900)
 RUNS = 20
@@ -46,6 +47,14 @@ def test_a_cold_start_is_one_syn_and_kubernetes_own_time(installed: Wangell) -> 
         uncertainty_ms=round(uncertainty_ms(cold, bare), 1),
         is_within_8_ms=cold["p50"] <= bare["p50"] + ADDED_MS_MAX,
         is_within_200_ms=cold["p50"] <= COLD_START_MS_MAX,
+    )
+    draw(
+        {
+            "Wangell, from connect() to the answer": [each.time_ms for each in starts],
+            "Kubernetes alone, from PATCH to LISTEN": bare_ms,
+        },
+        PICTURE,
+        note=f"{RUNS} starts of each, in turns, on one node of two that share this machine",
     )
     assert_one_syn_each(starts)
     assert {each.node for each in starts} == {"node2"}
