@@ -31,20 +31,17 @@ _UNSPEC, _INET, _IPV4 = 0, 1, 2
 
 # include/uapi/linux/netfilter/nf_tables.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
-_ELEMENT, _KEY, _TIMEOUT, _KEY_END, _VALUE = 1, 1, 4, 10, 1
+_ELEMENT, _KEY, _KEY_END, _VALUE = 1, 1, 10, 1
 
 _TABLE = b"wangell\0"
 
 
-def add(set_name: str, key: bytes, last: bytes = b"", *, timeout_ms: int | None = None) -> bytes:
+def add(set_name: str, key: bytes, last: bytes = b"") -> bytes:
     """The message that adds an element: all from `key` to `last`, where the set is of intervals.
 
     Adding it again changes nothing.
     """
-    element = _keys(key, last)
-    if timeout_ms is not None:
-        element += attribute(_TIMEOUT, struct.pack("!Q", timeout_ms))
-    return _element_message(_NEW_ELEMENT, set_name, element, flags=CREATE)
+    return _element_message(_NEW_ELEMENT, set_name, _keys(key, last), flags=CREATE)
 
 
 def delete(set_name: str, key: bytes, last: bytes = b"") -> bytes:
