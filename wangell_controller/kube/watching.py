@@ -100,7 +100,7 @@ class Watched:
     async def _watch(self) -> bool:
         """Watch until it ends; return whether it was of use."""
         assert self._version is not None
-        began_at = asyncio.get_running_loop().time()
+        began_at = self._now()
         async for happenings in self._api.watch(self._selection, self._version):
             self._backoff.reset()
             for kind, each in happenings:
@@ -108,7 +108,7 @@ class Watched:
                 if kind != "BOOKMARK":
                     self._tell(object_key(each), None if kind == "DELETED" else each)
             await self._rest()
-        return asyncio.get_running_loop().time() - began_at > 1.0
+        return self._now() - began_at > 1.0
 
     def _tell(self, key: str, after: dict[str, Any] | None) -> None:
         before = self._objects.pop(key, None)
