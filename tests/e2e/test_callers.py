@@ -1,8 +1,5 @@
 """Whoever calls, wherever from: one SYN, and no run in the class of the caller's own retry."""
 
-import socket
-import struct
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,10 +7,11 @@ from dataclasses import dataclass
 import pytest
 
 from tests.cluster.bare import SETTLE_S
-from tests.cluster.client import SYN, OutsideClient
+from tests.cluster.client import OutsideClient
 from tests.cluster.network import NODES
 from tests.cluster.waiting import pause
 from tests.e2e.callers import PodCaller
+from tests.e2e.calls import Call, captured_call, counted_call
 from tests.e2e.figures import record_within, summary
 from tests.e2e.sleepers import named_alike, sleepers, wait_until_all_cold
 from tests.e2e.wangell import Wangell
@@ -25,8 +23,6 @@ RUNS, OWN_RUNS = 3, 2
 AWAKE_S = 10
 # Where callers are that no ingress hook sees, by where their replica starts.
 OWN_CALLERS = ("hostNetwork pod", "the node itself")
-# struct tcp_info of linux/tcp.h
-RETRANSMISSIONS = struct.Struct("=100xI")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +63,6 @@ OWN_PLACES = [
     for by in ("ClusterIP", "node1", "LoadBalancer")
     for replica in NODES
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request to a service that was at zero."""
-
-    took_ms: float
-    syns: int
 
 
 Caller = Callable[[OutsideClient, str, int], Call]
@@ -137,33 +125,6 @@ def frontend(wangell: Wangell, by: str, name: str, address: str) -> tuple[str, i
     if by in NODES:
         return NODES[by], spec["ports"][0]["nodePort"]
     return (spec["clusterIP"] if by == "ClusterIP" else address), PORT
-
-
-def captured_call(client: OutsideClient, address: str, port: int) -> Call:
-    """The SYNs are those on the client's link."""
-    with client.capture(f"host {address} and port {port}") as capture:
-        took_ms, _ = counted_request(client, address, port)
-    return Call(took_ms=took_ms, syns=capture.count(f"{SYN} and dst host {address}"))
-
-
-def counted_call(client: OutsideClient, address: str, port: int) -> Call:
-    """The SYNs are those that its own kernel says it sent."""
-    took_ms, syns = counted_request(client, address, port)
-    return Call(took_ms=took_ms, syns=syns)
-
-
-def counted_request(client: OutsideClient, address: str, port: int) -> tuple[float, int]:
-    """How long it took, in ms, and how many SYNs its own kernel sent."""
-    began = time.monotonic()
-    with client.connect(address, port) as connection:
-        about = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RETRANSMISSIONS.size)
-        (sent_again,) = RETRANSMISSIONS.unpack(about)
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        answer = b""
-        while chunk := connection.recv(4096):
-            answer += chunk
-    assert answer.endswith(b"Hello World!\n"), answer
-    return (time.monotonic() - began) * 1000, 1 + sent_again
 
 
 def recorded(name: str, calls: Sequence[Call]) -> tuple[list[float], list[int]]:

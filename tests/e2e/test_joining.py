@@ -3,21 +3,20 @@
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from tests.cluster.client import SYN, OutsideClient
+from tests.cluster.client import OutsideClient
 from tests.cluster.cluster import Cluster
 from tests.cluster.network import INTERFACE, NODES
 from tests.cluster.waiting import until
 from tests.e2e.callers import PodCaller, manifest
+from tests.e2e.calls import captured_call, counted_request
 from tests.e2e.cold_starts import request
 from tests.e2e.figures import record
 from tests.e2e.joining import Joining
 from tests.e2e.readme import INSTALL, run
 from tests.e2e.rights import rights_of
-from tests.e2e.test_callers import counted_request
 from tests.e2e.test_daemon_life import daemon_of
 from tests.e2e.test_rights import CONTROLLER
 from tests.e2e.wangell import Wangell, sample
@@ -36,12 +35,6 @@ LATER = "10.200.0.77"
 KNOCK_EACH_S = 0.05
 # Of the caller's time: its handshake, its request and the answer.
 AROUND_A_WAKE_MS = 150
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    time_ms: float
-    syns: int
 
 
 class Knocking:
@@ -107,13 +100,6 @@ def node_port(cluster: Cluster, name: str) -> int:
     return int(cluster.get(f"service/{name}")["spec"]["ports"][0]["nodePort"])
 
 
-def call(client: OutsideClient, address: str, port: int) -> Call:
-    """Once; the SYNs are counted on the caller's own link."""
-    with client.capture(f"host {address} and port {port}") as capture:
-        took_ms, _ = counted_request(client, address, port)
-    return Call(time_ms=round(took_ms, 1), syns=capture.count(f"{SYN} and dst host {address}"))
-
-
 def woke_ms(wangell: Wangell, name: str) -> float:
     """From the first SYN that was held, as the daemon there tells."""
     wangell.wait_for_event(r"woke in \d+ ms$", name)
@@ -142,12 +128,14 @@ def test_an_address_that_a_node_has_later_is_held(tainting: Wangell) -> None:
     node.run("ip", "address", "add", *there)
     try:
         until(lambda: is_told(f"{NODES[OTHER]}, {LATER}"), "its coming", timeout_s=10)
-        made = call(cluster.client, LATER, node_port(cluster, "by-later-address"))
+        made = captured_call(cluster.client, LATER, node_port(cluster, "by-later-address"))
     finally:
         node.run("ip", "address", "delete", *there)
     until(lambda: is_told(f": {NODES[OTHER]}"), "its going", timeout_s=10)
-    assert made.syns == 1 + (made.time_ms > 1000), made
-    record(later_address={"cold_start_ms": made.time_ms, "client_syns_per_wake": made.syns})
+    assert made.syns == 1 + (made.took_ms > 1000), made
+    record(
+        later_address={"cold_start_ms": round(made.took_ms, 1), "client_syns_per_wake": made.syns}
+    )
 
 
 def test_a_node_that_leaves_holds_nothing_up(left: Wangell) -> None:
@@ -167,13 +155,15 @@ def test_who_joins_has_the_table_before_traffic(left: Wangell) -> None:
         joining.until("untainted")
         cluster.announce(SERVICES["by-address"], node=NODE)
         calls = {
-            "by-port": call(cluster.client, NODES[NODE], node_port(cluster, "by-port")),
-            "by-address": call(cluster.client, SERVICES["by-address"], 80),
+            "by-port": captured_call(cluster.client, NODES[NODE], node_port(cluster, "by-port")),
+            "by-address": captured_call(cluster.client, SERVICES["by-address"], 80),
         }
         joining.until("daemon ready", "node ready", "scheduled")
         pod = PodCaller(cluster, NODE, is_scheduled=True)
         try:
-            calls["by-pod"] = call(pod, cluster.get("service/by-pod")["spec"]["clusterIP"], 80)
+            calls["by-pod"] = captured_call(
+                pod, cluster.get("service/by-pod")["spec"]["clusterIP"], 80
+            )
         finally:
             pod.remove()
     finally:
@@ -186,14 +176,15 @@ def test_who_joins_has_the_table_before_traffic(left: Wangell) -> None:
             "refused_before": knocking.refused,
             "first_answer_after_s": knocking.answered_after_s,
             "calls": {
-                name: {"ms": each.time_ms, "syns": each.syns} for name, each in calls.items()
+                name: {"ms": round(each.took_ms, 1), "syns": each.syns}
+                for name, each in calls.items()
             },
         }
     )
     assert came["registered"] <= came["daemon running"] <= came["untainted"] <= came["scheduled"]
     for name, each in calls.items():
         # Its first SYN is what woke it, held until the answer: nothing was lost before the table.
-        assert abs(each.time_ms - woke_ms(left, name)) < AROUND_A_WAKE_MS, (name, each)
+        assert abs(each.took_ms - woke_ms(left, name)) < AROUND_A_WAKE_MS, (name, each)
         # A start that takes longer has the caller's own SYN of that second, which is held, too.
-        assert each.syns == 1 + (each.time_ms > 1000), (name, each)
+        assert each.syns == 1 + (each.took_ms > 1000), (name, each)
     assert knocking.answered_after_s is not None
