@@ -23,6 +23,7 @@ from tests.cluster.listens import Listens
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.node import READY_TIMEOUT_S, Node
 from tests.cluster.process import Process
+from wangell_lab.preflight import mount_tracefs
 
 KUBE_PROXY_MODES = ("iptables", "nftables")
 TOOLS = (
@@ -245,6 +246,7 @@ def _check_machine() -> None:
     if os.geteuid() != 0:
         raise PermissionError("not root: namespaces, mounts and cgroups need it; run with sudo -E")
     require(*TOOLS)
+    mount_tracefs()
 
 
 def _create_cgroups(top: Cgroup) -> Cgroup:
