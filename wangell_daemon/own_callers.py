@@ -1,7 +1,7 @@
 """Callers on the node itself: their SYNs are held with their services', and let in again.
 
-The kernel is told right after a verdict has changed, and not with it: the change takes 0.2 ms of a
-wake in which nobody of this node may wait. A SYN that comes in between is let in at once.
+The kernel is told after a verdict has changed, and not with it: the change takes 0.2 ms and more of
+a wake in which nobody of this node may wait. A SYN that comes in between is let in at once.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ __all__ = ["OnAnswer", "OwnCallers"]
 
 # kube-proxy takes 20 ms or more after its EndpointSlice; nothing tells when.
 LOOK_AGAIN_S = 0.01
+# The server that has just begun to listen answers its first callers meanwhile, on the same CPU.
+LET_PASS_AFTER_S = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +53,10 @@ class OwnCallers:
         if self._calls is None:
             return
         (self._calls.hold if is_held else self._calls.let_pass)(frontends)
-        if self._calls.is_changed and not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._apply_soon)
+        if self._calls.is_changed and is_held:
+            self._loop.call_soon(self.apply)
+        else:
+            self._apply_in(LET_PASS_AFTER_S)
 
     def restrict(self, frontend: bytes, sources: Collection[str]) -> None:
         """Let only these networks call a frontend; none: whoever will."""
@@ -72,9 +75,7 @@ class OwnCallers:
         if self._calls is None or not self._calls.is_changed:
             return
         self._try(self._calls.apply)
-        if self._calls.is_changed and not self._is_due:
-            self._is_due = True
-            self._loop.call_later(LOOK_AGAIN_S, self._apply_soon)
+        self._apply_in(LOOK_AGAIN_S)
 
     def restore(self) -> None:
         """The table is whole: what a predecessor held, and this daemon does not, is let go."""
@@ -116,6 +117,12 @@ class OwnCallers:
         # Who waited a moment ago and has gone was answered, and has ended.
         if self._calls.caller(flow) is not Caller.WAITING:
             self.on_answer(flow, is_reset=False)
+
+    def _apply_in(self, wait_s: float) -> None:
+        assert self._calls is not None
+        if self._calls.is_changed and not self._is_due:
+            self._is_due = True
+            self._loop.call_later(wait_s, self._apply_soon)
 
     def _apply_soon(self) -> None:
         self._is_due = False

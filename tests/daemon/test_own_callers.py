@@ -6,14 +6,23 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from tests.daemon.packets import Segment
 from tests.daemon.story import VIP, key
 from tests.daemon.test_agent import House
+from wangell_daemon import own_callers
 from wangell_daemon.datapath import Caller, OwnCalls
 from wangell_daemon.packets import with_checksums
 from wangell_proto.vocabulary import Armed, ColdStart, Phase
 
 FRONTEND = key(VIP)
+LET_PASS_AFTER_S = own_callers.LET_PASS_AFTER_S
+
+
+@pytest.fixture(autouse=True)
+def _in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_callers, "LET_PASS_AFTER_S", 0.0)
 
 
 class Calls:
@@ -119,6 +128,21 @@ def test_they_pass_once_it_is_warm_or_gone(tmp_path: Path) -> None:
     assert warm.calls.held == set()
     gone = play(tmp_path, lambda node: node.agent.record_changed("default/x", None))
     assert gone.calls.held == set()
+
+
+def test_the_kernel_lets_them_pass_when_the_first_answer_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_callers, "LET_PASS_AFTER_S", LET_PASS_AFTER_S)
+
+    async def story(node: Node) -> None:
+        node.table(Phase.WARM, activation=1)
+        await turn()
+        assert node.calls.held == {FRONTEND}
+        await asyncio.sleep(LET_PASS_AFTER_S + 0.01)
+        assert node.calls.held == set()
+
+    play(tmp_path, story)
 
 
 def test_a_whole_table_is_told_at_once_and_not_service_by_service(tmp_path: Path) -> None:

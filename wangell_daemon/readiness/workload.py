@@ -15,6 +15,7 @@ from wangell_daemon.datapath import source_address_in
 __all__ = ["ByCgroup", "ByNamespace", "WorkloadRule", "pids_of"]
 
 PROC = Path("/proc")
+CGROUP_BYTES_MAX = 65536
 
 _UID = r"(?P<uid>[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})"
 # What follows the kubelet's root, by cgroupfs and by systemd. Matched from there and no deeper: a
@@ -65,7 +66,7 @@ class ByCgroup:
     def workload_of(self, pid: int) -> str | None:
         """Return the process's pod UID; None if it is in no pod, or has ended."""
         try:
-            lines = (PROC / str(pid) / "cgroup").read_text().splitlines()
+            lines = _read(f"{PROC}/{pid}/cgroup").splitlines()
         except OSError:
             return None
         pods = {self._pod_of(line.split(":", 2)[2]) for line in lines if line.count(":") >= 2}
@@ -90,6 +91,16 @@ class ByCgroup:
         if match is None:
             return None
         return (match["uid"] or match["slice_uid"]).replace("_", "-")
+
+
+def _read(path: str) -> str:
+    """Three system calls, for Python's files take nine: a caller waits, and so does its server."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # A line for each of at most 13 hierarchies, each path a file name's 4 KiB at most.
+        return os.read(fd, CGROUP_BYTES_MAX).decode(errors="replace")
+    finally:
+        os.close(fd)
 
 
 def pids_of(rule: WorkloadRule, workload: str) -> Iterator[int]:
