@@ -35,8 +35,9 @@ class Timers:
     "Between pings, with 20 % of jitter"
     dead_after_s: float = 3.0
     "Silence that ends a link"
-    ack_delay_s: float = 0.0005
-    "An acknowledgement waits that long for company; epoll makes up to 1 ms of it. Wakes never wait"
+    ack_delay_s: float = 0.0
+    """An acknowledgement waits that long for company: not at all, for it leaves with all that its
+    datagram causes at once, and a timer of its own would be another turn of the loop"""
     rto_floor_s: float = 0.005
     "Retransmission timeout at least. TCP's 200 ms would be felt by whoever waits for a wake"
     rto_cap_s: float = 0.4
