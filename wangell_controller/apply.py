@@ -95,13 +95,18 @@ class Applier:
             reason = self._end(service, before, happened, reason)
         elif after is Phase.WARM:
             service.failure = None
-        self.publish(service)
+        if not (happened is PhaseInput.WAKE and service.is_unplaced):
+            self.publish(service)
         service.reason = reason
         log.info("%s: %s -> %s (%s)", service.key, before.value, after.value, reason)
         self._on_change(service.key)
 
     def publish(self, service: Service) -> None:
-        """Let daemons know the service as it is. Without an address nobody can call it."""
+        """Let daemons know the service as it is. Without an address nobody can call it.
+
+        A wake's first record is the one that has a replica: before it, there is nothing to be done,
+        and each record costs every node a turn on the CPUs that start the pod.
+        """
         if service.frontends:
             record = service.record(activation_timeout_s=self.activation_timeout_s(service))
             self.link.publish(service.key, record)
@@ -124,8 +129,8 @@ class Applier:
         self.answer(service)
 
     def answer(self, service: Service) -> None:
-        """Send Started to every peer that waits for it, as soon as there is one."""
-        if service.started is None:
+        """Send Started to every peer that waits for it, with the first record of a replica."""
+        if service.started is None or service.is_unplaced:
             return
         for peer in service.unanswered:
             self.link.send(peer, service.started)

@@ -284,6 +284,7 @@ class Controller:
                 service.frontends = event.frontends
                 service.place(event.endpoints, event.ready)
                 self._applier.publish(service)
+                self._applier.answer(service)
                 self._on_change(key)
             case ReplicaFound():
                 self._adopt(service, event)
@@ -326,6 +327,8 @@ class Controller:
             )
             if not is_at_rest and not self._is_closing:
                 self._look(service)
+            if service.is_unplaced:
+                self._applier.publish(service)
 
     def _look(self, service: Service) -> None:
         before = service.decision

@@ -69,6 +69,11 @@ class Service:
         return 0 if self.phase is Phase.COLD else max(1, self.manifest.spec.replicas)
 
     @property
+    def is_unplaced(self) -> bool:
+        """Whether it is waking, and where is not known yet: daemons hold, and can do no more."""
+        return self.phase is Phase.WAKING and not self.endpoints
+
+    @property
     def blocked_by(self) -> tuple[str, ...]:
         """Nodes without whose daemon it stays up; none where it is not up: a start may fail."""
         is_up = self.phase in (Phase.WARM, Phase.DRAINING)

@@ -36,6 +36,7 @@ class FakeCluster:
         self.before: Callable[[str], None] = lambda _: None
         "Called before a request is carried out: for what others do in between"
         self._applied: dict[str, Mapping[str, Any]] = {}
+        self._express: asyncio.Task[dict[str, Any]] | None = None
         self._history: list[tuple[int, str, str, dict[str, Any] | None, dict[str, Any]]] = []
         self._oldest = 0
         self._moved = asyncio.Event()
@@ -65,6 +66,15 @@ class FakeCluster:
         if f"{path}/{name}" in self.objects:
             raise ExistsError(f"{name} exists")
         return self._put(f"{path}/{name}", dict(body))
+
+    def merge_now(
+        self, path: str, body: Mapping[str, Any]
+    ) -> asyncio.Future[dict[str, Any]] | None:
+        """As Express: one request at a time."""
+        if self._express is not None and not self._express.done():
+            return None
+        self._express = asyncio.get_running_loop().create_task(self.merge(path, body))
+        return self._express
 
     async def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         await self._enter("PATCH", path, body)

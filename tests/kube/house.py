@@ -5,7 +5,6 @@ Kubernetes do, and asks what was asked for.
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -71,7 +70,7 @@ class KubeHouse:
             self.cluster, keeps_announced=keeps_announced, removes_taint=removes_taint
         )
         self.inventory = inventory or Inventory(self.cluster, self.operator)
-        self.inventory.hurry(math.inf)
+        self.inventory.lead()
         self.events = Events(self.cluster, self.inventory.declaration, instance="controller-1")
         self.controller = Controller(
             link=self.link,
@@ -90,6 +89,7 @@ class KubeHouse:
             tell=self.controller.tell,
             activations=self.operator.activations,
             hurry=self.operator.reconciler.hurry,
+            merge_now=self.cluster.merge_now,
             leads=lambda: self.leads,
         )
         self.controller.use(self.backend)

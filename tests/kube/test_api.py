@@ -342,3 +342,28 @@ def test_kubeconfig_is_found_by_its_variable(
             await api.aclose()
 
     asyncio.run(told())
+
+
+def test_what_another_connection_to_it_needs(tmp_path: Path) -> None:
+    async def told() -> None:
+        server = Server(says({}), tmp_path)
+        async with server.running() as api:
+            assert api.host.startswith("http://127.0.0.1:")
+            assert await api.authorization() == {"authorization": "Bearer t0ken"}
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("way", ["proxy-url: http://10.0.0.1:3128", "tls-server-name: kubernetes"])
+def test_where_only_the_library_knows_the_way_there_is_no_other(tmp_path: Path, way: str) -> None:
+    async def told() -> None:
+        server = Server(says({}), tmp_path)
+        async with server.running():
+            written = yaml.safe_load(server.kubeconfig.read_text())
+            written["clusters"][0]["cluster"] |= yaml.safe_load(way)
+            server.kubeconfig.write_text(yaml.safe_dump(written))
+            api = await Api.connect(server.kubeconfig)
+            assert api.host == ""
+            await api.aclose()
+
+    asyncio.run(told())

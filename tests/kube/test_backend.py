@@ -16,7 +16,7 @@ from wangell_controller.kube.errors import (
     RefusedError,
     UnavailableError,
 )
-from wangell_controller.kube.inventory import REST_S
+from wangell_controller.kube.inventory import PODS_REST_S, REST_S
 from wangell_controller.kube.resources import DEPLOYMENTS, NODES, SERVICES
 from wangell_proto.vocabulary import Endpoint, Frontend, Phase, Started
 
@@ -40,12 +40,45 @@ async def test_a_wake_is_one_patch_of_the_scale_and_comes_first(house: KubeHouse
 async def test_started_is_told_when_the_api_has_answered_and_not_before(house: KubeHouse) -> None:
     await house.cold()
     house.wake()
+    house.schedule()
     assert house.link.sent == []
-    await settle(0.01)
+    await settle(PODS_REST_S + 0.01)
     ((peer, started),) = house.link.sent
     assert peer == "node1"
     assert isinstance(started, Started)
     assert started.activation == 1
+
+
+@story
+async def test_daemons_hear_of_a_wake_with_its_first_replica(house: KubeHouse) -> None:
+    await house.cold()
+    house.wake()
+    await settle(0.3)
+    assert (house.record.phase, house.link.sent) == (Phase.COLD, []), "nothing to be done there"
+    house.schedule()
+    await settle(PODS_REST_S)
+    assert house.record.phase is Phase.WAKING
+    assert [each.workload for each in house.record.endpoints] == ["pod-1"]
+    assert [peer for peer, _ in house.link.sent] == ["node1"]
+
+
+@story
+async def test_a_wake_whose_replica_no_node_has_yet_is_told_by_the_clock(house: KubeHouse) -> None:
+    await house.cold()
+    house.wake()
+    house.controller.tick()
+    assert (house.record.phase, house.record.endpoints) == (Phase.WAKING, ())
+
+
+@story
+async def test_a_wake_that_finds_the_express_connection_busy_is_raised_by_the_library(
+    house: KubeHouse,
+) -> None:
+    await house.cold()
+    house.cluster.merge_now("/apis/other", {})
+    house.wake()
+    await settle(0.01)
+    assert house.replicas == 1
 
 
 @story
@@ -55,7 +88,7 @@ async def test_of_what_a_wake_changes_pods_alone_are_read_at_once(house: KubeHou
     await settle(0.01)
     house.schedule()
     house.cluster.change(DEPLOYMENT, status={"replicas": 1})
-    await settle(0.01)
+    await settle(PODS_REST_S)
     assert [each.workload for each in house.record.endpoints] == ["pod-1"]
     assert "status" not in (house.inventory.deployment(KEY) or {})
     await settle(REST_S)
@@ -69,6 +102,8 @@ async def test_a_second_wake_asks_for_nothing(house: KubeHouse) -> None:
     house.wake("node2")
     await settle(1)
     assert house.cluster.did().count(SCALE) == 1
+    house.schedule()
+    await settle(1)
     assert sorted(peer for peer, _ in house.link.sent) == ["node1", "node2"]
 
 
@@ -483,7 +518,7 @@ async def test_a_pod_that_is_replaced_holds_callers_until_the_next_listens(
     assert house.phase is Phase.WAKING
     assert house.record.activation == 2, "what was said of the other one is history"
     house.run("pod-2", address="10.244.0.6")
-    await settle(0.01)
+    await settle(PODS_REST_S)
     house.listening(uid="pod-2")
     assert house.phase is Phase.WARM
     assert [each.workload for each in house.record.endpoints] == ["pod-2"]
@@ -513,10 +548,10 @@ async def test_an_update_is_no_cold_start(house: KubeHouse) -> None:
         "pod-2 serves nobody yet"
     )
     house.run("pod-2", node="node2", address="10.244.1.6")
-    await settle(0.01)
+    await settle(PODS_REST_S)
     assert {each.workload for each in house.record.endpoints} == {"pod-1", "pod-2"}
     house.end_pod("pod-1")
-    await settle(0.01)
+    await settle(PODS_REST_S)
     assert (house.phase, house.record.activation) == (Phase.WARM, 1)
     assert [each.workload for each in house.record.endpoints] == ["pod-2"]
 

@@ -38,6 +38,8 @@ SETTINGS = KubeSettings(
 class LeaseCluster(FakeCluster):
     """The same for all of a controller's pools of connections; Leases have a time of creation."""
 
+    host = ""  # No express connection to it.
+
     def __init__(self) -> None:
         super().__init__()
         self.put(NODES, "node1", None)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,18 @@ from wangell_controller.kube.errors import (
 )
 from wangell_controller.kube.resources import CONTROLLER_NAME, Resource
 
-__all__ = ["Api", "Happening", "Happenings", "Listed", "NoClusterError", "Selection"]
+__all__ = [
+    "JSON",
+    "JSON_MERGE",
+    "REQUEST_TIMEOUT_S",
+    "Api",
+    "Happening",
+    "Happenings",
+    "Listed",
+    "NoClusterError",
+    "Selection",
+    "keep_alive",
+]
 
 JSON = "application/json"
 JSON_MERGE = "application/merge-patch+json"
@@ -159,6 +171,25 @@ class Api:
         copied.refresh_api_key_hook = self._configuration.refresh_api_key_hook
         return Api(copied)
 
+    @property
+    def host(self) -> str:
+        """Its URL; empty where only the library knows the way: by a proxy, by another name."""
+        configured = self._configuration
+        return "" if configured.proxy or configured.tls_server_name else str(configured.host)
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """How it is trusted, and we are, where that takes a certificate."""
+        found: ssl.SSLContext | None = self._client.rest_client.ssl_context
+        return found
+
+    async def authorization(self) -> dict[str, str]:
+        """Return the headers that say who we are. Raises KubeError."""
+        headers: dict[str, str] = {}
+        with _transport_errors():
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+        return headers
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.close()  # type: ignore[no-untyped-call]
@@ -241,16 +272,13 @@ class Api:
 
     async def _send(self, request: _Request) -> aiohttp.ClientResponse:
         """Send, and return the answer once its head is here, if it is no error."""
-        headers = {"Accept": JSON, "User-Agent": CONTROLLER_NAME}
+        headers = {"Accept": JSON, "User-Agent": CONTROLLER_NAME, **await self.authorization()}
         if request.body is not None:
             headers["Content-Type"] = request.content
         url = f"{self._configuration.host}{request.path}"
         if request.query:
             url += f"?{urlencode(request.query)}"
         with _transport_errors():
-            await self._client.update_params_for_auth(
-                headers, [], ["BearerToken"], request.path, request.method, request.body
-            )
             answer = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 request.method,
                 url,
@@ -273,9 +301,17 @@ def _unread(response: aiohttp.ClientResponse) -> Iterator[None]:
         return
     # Not the protocol's own pause: its parser stops, too, and then gives one event at a time.
     assert isinstance(transport, asyncio.ReadTransport)
+    # TLS's transport alone has limits: paused, it goes on reading what it does not decrypt.
+    limit = getattr(transport, "set_read_buffer_limits", _no_limit)
     transport.pause_reading()
+    limit(high=0)
     yield
+    limit()
     transport.resume_reading()
+
+
+def _no_limit(high: int | None = None) -> None:
+    """Of a transport that reads nothing while it is paused."""
 
 
 @contextlib.contextmanager
@@ -294,10 +330,15 @@ def _transport_errors() -> Iterator[None]:
 def _open_socket(address: Any) -> socket.socket:
     family, kind, protocol, _, _ = address
     sock = socket.socket(family, kind, protocol)
+    keep_alive(sock)
+    return sock
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Know of an API server whose machine has gone."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE.items():
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
-    return sock
 
 
 def _json(raw: bytes) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ or a new leader taking over) writes so into its annotations.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from wangell_controller.backends import (
@@ -60,6 +60,11 @@ class ScaleApi(Protocol):
         """Change some fields."""
 
 
+Sent = Awaitable[dict[str, Any]]
+"The object, or a KubeError"
+MergeNow = Callable[[str, Mapping[str, Any]], Sent | None]
+
+
 class KubeBackend:
     """Behind the controller's Backend. The operator tells it what the inventory tells."""
 
@@ -73,17 +78,20 @@ class KubeBackend:
         tell: Tell,
         activations: Mapping[str, int],
         hurry: Callable[[str], None],
+        merge_now: MergeNow = lambda _path, _body: None,
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """`api` is kept warm for wakes alone; `hurry` has a service's objects looked at.
 
-        Where it `leads` no more, nothing is lowered.
+        `merge_now` sends a wake's first PATCH in the very call; None: it cannot now. Where it
+        `leads` no more, nothing is lowered.
         """
         self._api = api
         self._inventory = inventory
         self._tell = tell
         self._activations = activations
         self._hurry = hurry
+        self._merge_now = merge_now
         self._leads = leads
         self._loop = asyncio.get_running_loop()
         self._slots: dict[str, Slot] = {}
@@ -122,8 +130,10 @@ class KubeBackend:
         """Send the PATCH; nothing comes before it but the end of pods that are going."""
         slot = self._slots[key]
         slot.is_raised, slot.activation, slot.noted = True, activation, None
-        self._judge(key, slot, stay=False)
-        self._begin(slot, self._raise(key, slot, activation))
+        slot.endpoints.condemn()
+        sent = None if slot.endpoints.is_ending else self._merge_now(*self._scaling(slot))
+        self._tell_placed(key, slot)
+        self._begin(slot, self._raise(key, slot, activation, sent))
         self._inventory.rest()
 
     def prepare_stop(self, key: str) -> None:
@@ -265,7 +275,11 @@ class KubeBackend:
         if not task.cancelled():
             task.result()
 
-    async def _raise(self, key: str, slot: Slot, activation: int) -> None:
+    def _scaling(self, slot: Slot) -> tuple[str, Mapping[str, Any]]:
+        """What raises it."""
+        return f"{slot.deployment_path}/scale", {"spec": {"replicas": slot.wanted}}
+
+    async def _raise(self, key: str, slot: Slot, activation: int, sent: Sent | None) -> None:
         is_kept = slot.endpoints.is_ending and await self._let_end(key, slot)
         backoff = Backoff(RAISE_RETRY_S_MIN, RAISE_RETRY_S_MAX)
         while slot.is_raised and slot.activation == activation:
@@ -273,9 +287,9 @@ class KubeBackend:
             # connection: then ours changed nothing, and is sent again.
             lowering = slot.lowering
             is_disputed = lowering is not None and not lowering.done()
-            body = {"spec": {"replicas": slot.wanted}}
+            first, sent = sent, None
             try:
-                scale = await self._api.merge(f"{slot.deployment_path}/scale", body)
+                scale = await (first or self._api.merge(*self._scaling(slot)))
             except NotFoundError:
                 self._hurry(key)  # Somebody has deleted it; a look makes it anew, already raised.
             except KubeError as error:

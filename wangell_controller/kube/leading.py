@@ -13,6 +13,7 @@ from wangell_controller.exports import export
 from wangell_controller.kube.api import Api
 from wangell_controller.kube.backend import KubeBackend
 from wangell_controller.kube.events import Events
+from wangell_controller.kube.express import Express
 from wangell_controller.kube.inventory import Inventory
 from wangell_controller.kube.lease import LeaseLostError
 from wangell_controller.kube.operator import Operator
@@ -74,6 +75,7 @@ class Leading:
         *,
         api: Api,
         wakes: Api,
+        express: Express,
         inventory: Inventory,
         link: ProtocolLink,
         metrics: Metrics,
@@ -82,7 +84,7 @@ class Leading:
         removes_taint: bool,
         leads: Callable[[], bool],
     ) -> None:
-        """`wakes` is a pool of connections kept warm for wakes alone."""
+        """`wakes` is a pool of connections kept warm for wakes alone, `express` one besides."""
         self._inventory = inventory
         self._link = link
         self._metrics = metrics
@@ -106,6 +108,7 @@ class Leading:
             tell=self.controller.tell,
             activations=operator.activations,
             hurry=operator.reconciler.hurry,
+            merge_now=express.merge_now,
             leads=leads,
         )
         self.controller.use(self.backend)

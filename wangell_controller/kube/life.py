@@ -7,7 +7,6 @@ has led never stands by again: where it loses the Lease it ends, and its pod beg
 import asyncio
 import contextlib
 import logging
-import math
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from wangell_controller.kube.backoff import Backoff
 from wangell_controller.kube.candidate import Candidate
 from wangell_controller.kube.errors import KubeError
 from wangell_controller.kube.events import Events
+from wangell_controller.kube.express import Express
 from wangell_controller.kube.health import Health
 from wangell_controller.kube.inventory import Bystander, Inventory
 from wangell_controller.kube.leading import BOOT_ID, Leading
@@ -60,6 +60,7 @@ class Life:
         self.metrics = Metrics()
         self._settings = settings
         self._api, self._wakes = api, api.twin()
+        self._express = Express(api)
         user = f"system:serviceaccount:{settings.namespace}:{settings.daemon_account}"
         self._admission = Admission(api, user=user)
         self._link = ProtocolLink(self.metrics, self._admission, remedy=LEASE_REMEDY)
@@ -99,6 +100,7 @@ class Life:
             self._serve(),
             self._home.follow(),
             keep_warm(self._wakes),
+            self._express.keep(),
         ):
             self._take_on(duty)
         await self._stop.wait()
@@ -153,12 +155,13 @@ class Life:
 
     async def _lead(self, epoch: int) -> None:
         self._take_on(self._candidate.keep())
-        self._inventory.hurry(math.inf)
+        self._inventory.lead()
         claimed = await take_over(self._api, self._inventory, epoch=epoch)
         log.info("the Lease is ours: claimed %d Deployments that are up", claimed)
         leading = Leading(
             api=self._api,
             wakes=self._wakes,
+            express=self._express,
             inventory=self._inventory,
             link=self._link,
             metrics=self.metrics,

@@ -49,6 +49,7 @@ class Watched:
         self, api: WatchedApi, selection: Selection, on_change: OnChange, *, rest_s: float = 0.0
     ) -> None:
         """`on_change` must not block. Nothing is read for `rest_s` after what has been told."""
+        self.rest_s = rest_s
         self._objects: dict[str, dict[str, Any]] = {}
         self.objects: Mapping[str, dict[str, Any]] = self._objects
         self.whole = asyncio.Event()
@@ -56,7 +57,6 @@ class Watched:
         self._api = api
         self._selection = selection
         self._on_change = on_change
-        self._rest_s = rest_s
         self._hurried = asyncio.Event()
         self._hurries_until = self._rests_until = -math.inf
         self._version: str | None = None
@@ -120,7 +120,7 @@ class Watched:
             self._on_change(key, before, after)
 
     async def _rest(self) -> None:
-        by_itself_s = self._rest_s if self._hurries_until <= self._now() else 0.0
+        by_itself_s = self.rest_s if self._hurries_until <= self._now() else 0.0
         for_s = max(self._rests_until - self._now(), by_itself_s)
         if for_s > 0:
             self._hurried.clear()
