@@ -5,9 +5,9 @@ import struct
 import time
 from dataclasses import dataclass
 
-from tests.cluster.client import SYN, OutsideClient
+from tests.cluster.client import SYN, Client, OutsideClient
 
-__all__ = ["Call", "captured_call", "counted_call", "counted_request"]
+__all__ = ["Answer", "Call", "answered", "captured_call", "counted_call"]
 
 # struct tcp_info of linux/tcp.h
 RETRANSMISSIONS = struct.Struct("=100xI")
@@ -20,23 +20,34 @@ class Call:
     syns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    connected_ms: float
+    "From connect() to its return."
+    took_ms: float
+    "From connect() to the response's last byte."
+    syns: int
+    "That the client's own kernel sent."
+
+
 def captured_call(client: OutsideClient, address: str, port: int) -> Call:
     """The SYNs are those on the client's link."""
     with client.capture(f"host {address} and port {port}") as capture:
-        took_ms, _ = counted_request(client, address, port)
-    return Call(took_ms=took_ms, syns=capture.count(f"{SYN} and dst host {address}"))
+        answer = answered(client, address, port)
+    return Call(took_ms=answer.took_ms, syns=capture.count(f"{SYN} and dst host {address}"))
 
 
 def counted_call(client: OutsideClient, address: str, port: int) -> Call:
     """The SYNs are those that its own kernel says it sent."""
-    took_ms, syns = counted_request(client, address, port)
-    return Call(took_ms=took_ms, syns=syns)
+    answer = answered(client, address, port)
+    return Call(took_ms=answer.took_ms, syns=answer.syns)
 
 
-def counted_request(client: OutsideClient, address: str, port: int) -> tuple[float, int]:
-    """How long it took, in ms, and how many SYNs its own kernel sent."""
-    began = time.monotonic()
+def answered(client: Client, address: str, port: int) -> Answer:
+    """One HTTP request by a plain socket."""
+    began_s = time.monotonic()
     with client.connect(address, port) as connection:
+        connected_s = time.monotonic()
         about = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RETRANSMISSIONS.size)
         (sent_again,) = RETRANSMISSIONS.unpack(about)
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -44,4 +55,8 @@ def counted_request(client: OutsideClient, address: str, port: int) -> tuple[flo
         while chunk := connection.recv(4096):
             answer += chunk
     assert answer.endswith(b"Hello World!\n"), answer
-    return (time.monotonic() - began) * 1000, 1 + sent_again
+    return Answer(
+        connected_ms=(connected_s - began_s) * 1000,
+        took_ms=(time.monotonic() - began_s) * 1000,
+        syns=1 + sent_again,
+    )

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from tests.cluster.bare import SETTLE_S
 from tests.cluster.client import SYN
 from tests.cluster.cluster import Cluster
+from tests.cluster.given import GivenCluster
 from tests.cluster.listens import Listens
 from tests.cluster.waiting import pause
+from tests.e2e.calls import answered
 from tests.e2e.wangell import NAME, SYSTEM, Wangell
 
 PORT = 80
@@ -23,6 +25,8 @@ RETRY_MS_MIN = 900.0
 class ColdStart:
     time_ms: float
     "From connect() to the response's last byte."
+    connected_ms: float
+    "From connect() to its return: the rest is the server's."
     listened_ms: float
     "From connect() to the server's listen()."
     syns: int
@@ -56,14 +60,15 @@ def cold_start(wangell: Wangell, address: str, name: str = NAME) -> ColdStart:
     ):
         pause(SETTLE_S)
         began_s, wall_s = time.monotonic(), time.time()
-        time_ms = request(cluster, address)
+        answer = answered(cluster.client, address, PORT)
         (pod,) = wangell.pods(name)
         listened_s = _listened_s(listens, pod["metadata"]["uid"]) - began_s
     syns = capture.lines(f"{SYN} and dst host {address}")
     times_s = [float(line.split()[0]) - wall_s for line in syns]
     link = [f"called at {wall_s:.6f}, listened after {listened_s:.6f} s", *capture.lines()]
     return ColdStart(
-        time_ms=time_ms,
+        time_ms=answer.took_ms,
+        connected_ms=answer.connected_ms,
         listened_ms=listened_s * 1000,
         syns=len(syns),
         late_syns=sum(each > listened_s + REPLAYED_WITHIN_S for each in times_s),
@@ -72,16 +77,9 @@ def cold_start(wangell: Wangell, address: str, name: str = NAME) -> ColdStart:
     )
 
 
-def request(cluster: Cluster, address: str, *, timeout_s: float = 30) -> float:
+def request(cluster: Cluster | GivenCluster, address: str) -> float:
     """One HTTP request by a plain socket; how long it took, in ms."""
-    began = time.monotonic()
-    with cluster.client.connect(address, PORT, timeout_s=timeout_s) as connection:
-        connection.sendall(f"GET / HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
-        answer = b""
-        while chunk := connection.recv(4096):
-            answer += chunk
-    assert answer.endswith(b"Hello World!\n"), answer
-    return (time.monotonic() - began) * 1000
+    return answered(cluster.client, address, PORT).took_ms
 
 
 def _listened_s(listens: Listens, pod_uid: str) -> float:

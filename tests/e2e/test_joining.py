@@ -11,7 +11,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.network import INTERFACE, NODES
 from tests.cluster.waiting import until
 from tests.e2e.callers import PodCaller, manifest
-from tests.e2e.calls import captured_call, counted_request
+from tests.e2e.calls import answered, captured_call
 from tests.e2e.cold_starts import request
 from tests.e2e.figures import record
 from tests.e2e.joining import Joining
@@ -52,7 +52,7 @@ class Knocking:
     def _knock(self) -> None:
         while not self._over.wait(KNOCK_EACH_S):
             try:
-                counted_request(*self._where)
+                answered(*self._where)
             except OSError:
                 self.refused += 1
             else:
