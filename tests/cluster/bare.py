@@ -2,12 +2,18 @@
 
 Nothing of Wangell takes part. The call is one PATCH of /scale on a connection that is open already;
 the end is the kernel's LISTEN event of the container, on the same clock (tests/cluster/listens.py).
+The first answer of a server takes it some milliseconds more, whoever asks: here a caller within the
+pod does, as soon as it listens.
 """
 
 import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.namespaces import open_socket_in
 from tests.cluster.waiting import pause, until
 
 WAKE_TIMEOUT_S = 30.0
@@ -16,12 +22,20 @@ WAKE_TIMEOUT_S = 30.0
 SETTLE_S = 0.5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BareStart:
+    listened_ms: float
+    "From the call to the server's listen()."
+    answered_ms: float
+    "From the call to the last byte of its first answer."
+
+
 class BareKubernetes:
     """A Deployment at zero that is scaled by hand. A context manager."""
 
     def __init__(self, cluster: Cluster, deployment: str, *, port: int) -> None:
         """Of the namespace default, with the label `app` of its own name."""
-        self._deployment = deployment
+        self._deployment, self._port = deployment, port
         self._stack = contextlib.ExitStack()
         self._api = self._stack.enter_context(cluster.api())
         self._listens = self._stack.enter_context(cluster.listens(port=port))
@@ -32,20 +46,35 @@ class BareKubernetes:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def start_ms(self) -> float:
-        """One start: milliseconds from the call to the LISTEN. It is at zero before and after."""
+    def start(self) -> BareStart:
+        """One start. It is at zero before and after."""
         pause(SETTLE_S)
         self._listens.forget()
         called_s = self._api.scale(self._deployment, 1)
         listen = self._listens.next(timeout_s=WAKE_TIMEOUT_S)
+        answered_s = _answered_s(listen.pid, self._port)
         self._api.scale(self._deployment, 0)
         until(self._is_gone, f"{self._deployment} at zero", timeout_s=60)
-        return (listen.time_s - called_s) * 1000
+        return BareStart(
+            listened_ms=(listen.time_s - called_s) * 1000,
+            answered_ms=(answered_s - called_s) * 1000,
+        )
 
     def _is_gone(self) -> bool:
         """Whether it has no pod, not even one that is ending."""
         path = f"/api/v1/namespaces/default/pods?labelSelector=app%3D{self._deployment}"
         return not self._api.call("GET", path)["items"]
+
+
+def _answered_s(pid: int, port: int) -> float:
+    """Ask an HTTP server within its network namespace; time.monotonic() of the last byte."""
+    with open_socket_in(Path(f"/proc/{pid}/ns/net")) as connection:
+        connection.settimeout(WAKE_TIMEOUT_S)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        while connection.recv(4096):
+            pass
+    return time.monotonic()
 
 
 def wait_until_gone(cluster: Cluster, deployment: str, *, namespace: str = "default") -> None:

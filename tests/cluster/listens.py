@@ -28,6 +28,8 @@ class Listen:
     "Where the container runs."
     pod_uid: str
     "metadata.uid of its pod."
+    pid: int
+    "Of the server."
 
 
 class Listens:
@@ -93,4 +95,9 @@ class Listens:
         pod = POD.search(cgroups)
         if pod is None or self._cgroup_path not in cgroups:
             return None
-        return Listen(time_s=float(event["time"]), node=pod["node"], pod_uid=pod["uid"])
+        return Listen(
+            time_s=float(event["time"]),
+            node=pod["node"],
+            pod_uid=pod["uid"],
+            pid=int(event["pid"]),
+        )

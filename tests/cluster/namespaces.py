@@ -117,24 +117,33 @@ class Namespaces:
         kind: socket.SocketKind = socket.SOCK_STREAM,
     ) -> socket.socket:
         """A socket of this network namespace, for a test that times what it does itself."""
-        made: list[socket.socket] = []
-
-        def make() -> None:
-            with self.netns.open() as netns:
-                _setns(netns.fileno())
-                made.append(socket.socket(family, kind))
-
-        # Only this thread enters: the test's own never leaves its namespace, not even in failure.
-        thread = threading.Thread(target=make)
-        thread.start()
-        thread.join()
-        if not made:
-            raise RuntimeError(f"cannot make a socket in the network namespace of {self.name}")
-        return made[0]
+        return open_socket_in(self.netns, family, kind)
 
     def reap(self) -> None:
         """Wait for the holder, which has been killed with its cgroup."""
         self._holder.wait()
+
+
+def open_socket_in(
+    netns: Path,
+    family: socket.AddressFamily = socket.AF_INET,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+) -> socket.socket:
+    """A socket of a network namespace that a file names."""
+    made: list[socket.socket] = []
+
+    def make() -> None:
+        with netns.open() as opened:
+            _setns(opened.fileno())
+            made.append(socket.socket(family, kind))
+
+    # Only this thread enters: the test's own never leaves its namespace, not even in failure.
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if not made:
+        raise RuntimeError(f"cannot make a socket in the network namespace {netns}")
+    return made[0]
 
 
 def _setns(descriptor: int) -> None:
