@@ -38,7 +38,7 @@ from wangell_daemon.effects import (
 from wangell_daemon.handing_over import HandingOver
 from wangell_daemon.held import HeldSyn
 from wangell_daemon.kernel_events import own_syn, parse_answered, parse_held, parse_listened
-from wangell_daemon.link import ANSWER_S, Link
+from wangell_daemon.link import Link
 from wangell_daemon.listeners import Listeners
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Listens, Node, RecordRefusedError
@@ -348,10 +348,7 @@ class Agent:
             workload=effect.workload,
             address=effect.address,
         )
-        # Callers that other nodes hold wait for it; where this one has some, they come first.
-        after_s = ANSWER_S if self._node[effect.service].held else 0.0
-        name = f"listening {effect.service}"
-        self.link.report(report, lane=Lane.WAKE, replaces=name, after_s=after_s)
+        self.link.report(report, lane=Lane.WAKE, replaces=f"listening {effect.service}")
 
     def _count_connections(self, effect: CountConnections) -> None:
         self._own_callers.apply()  # "New SYNs are held" is what it says.
@@ -396,4 +393,4 @@ class Agent:
             total_s=total_ns / 1e9,
             clients=ended.clients,
         )
-        self.link.report(report, lane=Lane.STATE, after_s=ANSWER_S)
+        self.link.report(report, lane=Lane.STATE)

@@ -1,10 +1,8 @@
 """The daemon's end of the peer protocol: records come in, reports go out."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
 from typing import Protocol
 
 from wangell_proto import (
@@ -34,13 +32,10 @@ from wangell_proto.vocabulary import (
     encode_report,
 )
 
-__all__ = ["ANSWER_S", "Link", "LinkUser"]
+__all__ = ["Link", "LinkUser"]
 
 log = logging.getLogger(__name__)
 
-# A server's first answer takes 2 ms, and three times that where we, a controller and the other
-# daemons want the same CPUs to talk about its LISTEN.
-ANSWER_S = 0.01
 # A controller that restarts is back within a second or two.
 ALONE_S = 5.0
 
@@ -112,17 +107,8 @@ class Link:
             ALONE_S,
         )
 
-    def report(
-        self, report: Report, *, lane: Lane, replaces: str | None = None, after_s: float = 0.0
-    ) -> None:
-        """Send a report in this very call, or so much later.
-
-        While no controller answers, it waits for the next.
-        """
-        if after_s:
-            again = partial(self.report, report, lane=lane, replaces=replaces)
-            asyncio.get_running_loop().call_later(after_s, again)
-            return
+    def report(self, report: Report, *, lane: Lane, replaces: str | None = None) -> None:
+        """Send a report in this very call; while no controller answers, it waits for the next."""
         if self._client is None:
             return  # said again when a table is whole
         try:
@@ -147,7 +133,6 @@ class Link:
         """Say goodbye."""
         if self._client is not None:
             self._client.close()
-            self._client = None  # What was to be said later is said to nobody.
 
     def _on_event(self, event: Event) -> None:
         reaction = self._reactions.get(type(event))

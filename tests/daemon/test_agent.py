@@ -20,7 +20,7 @@ from wangell_daemon.cold_start_log import ColdStartLog
 from wangell_daemon.datapath import Datapath, Handover, OwnCalls
 from wangell_daemon.effects import Mode
 from wangell_daemon.handing_over import RENEW_EVERY_BEATS
-from wangell_daemon.link import ANSWER_S, Link
+from wangell_daemon.link import Link
 from wangell_daemon.listeners import Listeners
 from wangell_daemon.metrics import Metrics
 from wangell_daemon.node import Node
@@ -116,14 +116,10 @@ class Controller:
         self._journal = journal
         self.reports: list[Report] = []
         self.lanes: dict[str, Lane] = {}
-        self.delays_s: dict[str, float] = {}
         self.replaces: list[str | None] = []
 
-    def report(
-        self, report: Report, *, lane: Lane, replaces: str | None = None, after_s: float = 0.0
-    ) -> None:
+    def report(self, report: Report, *, lane: Lane, replaces: str | None = None) -> None:
         kind = type(report).__name__
-        self.delays_s[kind] = after_s
         self._journal.append(f"report {kind}")
         self.reports.append(report)
         self.replaces.append(replaces)
@@ -260,11 +256,6 @@ def test_a_cold_start_from_the_rings_to_the_controller_and_back(play: Play) -> N
     house = play(story)
     assert house.controller.lanes["Wake"] is Lane.WAKE
     assert house.controller.lanes["Listening"] is Lane.WAKE
-    assert house.controller.delays_s == {
-        "Wake": 0.0,
-        "Listening": ANSWER_S,
-        "ColdStart": ANSWER_S,
-    }, "callers' answers come before what is said of them"
     (cold_start,) = house.controller.of(ColdStart)
     assert (cold_start.outcome, cold_start.clients, cold_start.service) == ("answered", 1, X)
     assert 0 < cold_start.total_s < 5
@@ -272,14 +263,6 @@ def test_a_cold_start_from_the_rings_to_the_controller_and_back(play: Play) -> N
     assert house.count("wangell_wakes_total", namespace="default", service="x") == 1
     assert house.count("wangell_syns_held_total", namespace="default", service="x") == 1
     assert house.count("wangell_syn_replays_total", namespace="default", service="x") == 1
-
-
-def test_for_callers_of_other_nodes_a_listen_is_reported_at_once(play: Play) -> None:
-    def story(house: House) -> None:
-        house.table(Phase.WAKING, activation=1)
-        house.listen()
-
-    assert play(story).controller.delays_s == {"Listening": 0.0}
 
 
 def test_what_goes_in_is_the_frame_with_its_checksums_made_beforehand(play: Play) -> None:

@@ -188,21 +188,6 @@ def test_a_report_reaches_the_controller_and_its_round_trip_is_told() -> None:
     assert 0 < house.user.round_trips_s[0] < 5
 
 
-def test_a_report_that_may_wait_comes_later_and_after_the_end_never() -> None:
-    async def story(house: House) -> None:
-        await house.linked()
-        began_s = time.monotonic()
-        house.link.report(WAKE, lane=Lane.WAKE, after_s=0.05)
-        await house.until(lambda: house.reports() == [WAKE])
-        assert time.monotonic() - began_s >= 0.05
-        house.link.report(WAKE, lane=Lane.WAKE, after_s=0.01)
-        house.link.close()
-        await asyncio.sleep(0.03)
-        assert house.reports() == [WAKE]
-
-    play(story)
-
-
 def test_a_report_before_the_link_is_up_is_not_lost() -> None:
     async def story(house: House) -> None:
         await house.open()
