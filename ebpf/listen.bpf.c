@@ -7,7 +7,7 @@
 
 #define TCP_LISTEN 10	/* include/net/tcp_states.h; part of the kernel's ABI through sock_diag */
 
-#define CALLING_MAX 1024	/* threads within listen() at a time; one that is forgotten is told of at once */
+#define CALLING_MAX 1024	/* threads within listen() at a time: more than a node starts at once */
 
 /* Program to daemon. */
 BPF_RINGBUF_OUTPUT(listens, EVENTS_PAGES);

@@ -95,6 +95,8 @@ class Applier:
             reason = self._end(service, before, happened, reason)
         elif after is Phase.WARM:
             service.failure = None
+        # A wake's first record has a replica: one without is nothing that a daemon can act on, and
+        # costs every node a turn on the CPUs that start the pod.
         if not (happened is PhaseInput.WAKE and service.is_unplaced):
             self.publish(service)
         service.reason = reason
@@ -102,11 +104,7 @@ class Applier:
         self._on_change(service.key)
 
     def publish(self, service: Service) -> None:
-        """Let daemons know the service as it is. Without an address nobody can call it.
-
-        A wake's first record is the one that has a replica: before it, there is nothing to be done,
-        and each record costs every node a turn on the CPUs that start the pod.
-        """
+        """Let daemons know the service as it is. Without an address nobody can call it."""
         if service.frontends:
             record = service.record(activation_timeout_s=self.activation_timeout_s(service))
             self.link.publish(service.key, record)

@@ -82,7 +82,7 @@ async def test_a_wake_that_finds_the_express_connection_busy_is_raised_by_the_li
 
 
 @story
-async def test_of_what_a_wake_changes_pods_alone_are_read_at_once(house: KubeHouse) -> None:
+async def test_of_what_a_wake_changes_pods_alone_are_read_soon(house: KubeHouse) -> None:
     await house.cold()
     house.wake()
     await settle(0.01)

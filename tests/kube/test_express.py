@@ -75,7 +75,7 @@ async def settled() -> None:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "KEEP_EVERY_S", 60.0)
+    monkeypatch.setattr(under_test, "EVERY_S", 60.0)
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_one_that_is_closed_is_opened_anew_with_a_new_token(
         assert b"Bearer t0" not in asked
         assert server.express.merge_now(SCALE, ONE) is not None
 
-    monkeypatch.setattr(under_test, "KEEP_EVERY_S", 0.1)
+    monkeypatch.setattr(under_test, "EVERY_S", 0.1)
     kept(server, story)
 
 
@@ -245,7 +245,7 @@ def test_before_it_is_open_and_where_only_the_library_knows_the_way_it_sends_not
 def test_an_api_server_that_is_away_is_looked_for_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(under_test, "KEEP_EVERY_S", 0.05)
+    monkeypatch.setattr(under_test, "EVERY_S", 0.05)
     port = server.listener.getsockname()[1]
     server.listener.close()
 

@@ -38,6 +38,7 @@ __all__ = [
     "Listed",
     "NoClusterError",
     "Selection",
+    "json_object",
     "keep_alive",
 ]
 
@@ -265,7 +266,7 @@ class Api:
         response = await self._send(request)
         with _transport_errors():
             raw = await response.read()
-        answer = _json(raw)
+        answer = json_object(raw)
         if answer is None:
             raise UnavailableError(f"{request.method} {request.path}: the answer is not JSON")
         return answer
@@ -341,7 +342,8 @@ def keep_alive(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _json(raw: bytes) -> dict[str, Any] | None:
+def json_object(raw: bytes) -> dict[str, Any] | None:
+    """Return what an answer holds; None where that is no JSON object."""
     try:
         answer = json.loads(raw)
     except ValueError:
@@ -350,7 +352,7 @@ def _json(raw: bytes) -> dict[str, Any] | None:
 
 
 def _event(line: bytes) -> Happening:
-    event = _json(line)
+    event = json_object(line)
     if event is None or "object" not in event:
         raise UnavailableError("a watch told what is not JSON")
     if event["type"] == "ERROR":

@@ -16,16 +16,15 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from wangell_controller.kube.api import JSON, JSON_MERGE, REQUEST_TIMEOUT_S, keep_alive
+from wangell_controller.kube.api import JSON, JSON_MERGE, REQUEST_TIMEOUT_S, json_object, keep_alive
 from wangell_controller.kube.errors import KubeError, UnavailableError, error_of
 from wangell_controller.kube.resources import CONTROLLER_NAME
+from wangell_controller.kube.warmth import EVERY_S
 
 __all__ = ["Express", "ExpressApi"]
 
 log = logging.getLogger(__name__)
 
-# As for the pool of the library's connections (warmth.py): the API server closes one after 90 s.
-KEEP_EVERY_S = 15.0
 # The answer to a PATCH of /scale has 1 KB; an API server that sends more than this is none.
 ANSWER_BYTES_MAX = 1024 * 1024
 
@@ -69,7 +68,7 @@ class Express:
             while True:
                 if self._api.host:
                     await self._look()
-                await asyncio.sleep(KEEP_EVERY_S)
+                await asyncio.sleep(EVERY_S)
         finally:
             if self._connection is not None:
                 self._connection.close()
@@ -199,11 +198,8 @@ def _settle(answer: asyncio.Future[dict[str, Any]], status: int, body: bytes) ->
     if status >= 400:
         answer.set_exception(error_of(status, body))
         return
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    if isinstance(found, dict):
-        answer.set_result(found)
-    else:
+    found = json_object(body)
+    if found is None:
         answer.set_exception(UnavailableError("the answer is not JSON"))
+    else:
+        answer.set_result(found)

@@ -139,7 +139,6 @@ class Inventory:
         """A wake has begun: of what it changes, learn soon of its pods alone."""
         for resource in (DEPLOYMENTS, ENDPOINT_SLICES):
             self._watched[resource.plural].rest(REST_S)
-        self._watched[PODS.plural].rest(PODS_REST_S)
 
     @property
     def is_whole(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from wangell_controller.kube.errors import KubeError
 
-__all__ = ["keep_warm"]
+__all__ = ["EVERY_S", "keep_warm"]
 
 log = logging.getLogger(__name__)
 
