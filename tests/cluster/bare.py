@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.cluster.client import http_get
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespaces import open_socket_in
 from tests.cluster.waiting import pause, until
@@ -71,9 +72,7 @@ def _answered_s(pid: int, port: int) -> float:
     with open_socket_in(Path(f"/proc/{pid}/ns/net")) as connection:
         connection.settimeout(WAKE_TIMEOUT_S)
         connection.connect(("127.0.0.1", port))
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        while connection.recv(4096):
-            pass
+        http_get(connection)
     return time.monotonic()
 
 

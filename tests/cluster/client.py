@@ -15,6 +15,15 @@ REQUEST_TIMEOUT_S = 30.0
 SYN = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn"
 
 
+def http_get(connection: socket.socket) -> bytes:
+    """Ask for / on a new connection; the whole response, by the server's close."""
+    connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    answer = b""
+    while chunk := connection.recv(4096):
+        answer += chunk
+    return answer
+
+
 class Capture:
     """Packets of the client's link, in a file that tcpdump wrote and reads."""
 

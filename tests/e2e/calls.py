@@ -5,7 +5,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from tests.cluster.client import SYN, Client, OutsideClient
+from tests.cluster.client import SYN, Client, OutsideClient, http_get
 
 __all__ = ["Answer", "Call", "answered", "captured_call", "counted_call"]
 
@@ -50,10 +50,7 @@ def answered(client: Client, address: str, port: int) -> Answer:
         connected_s = time.monotonic()
         about = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RETRANSMISSIONS.size)
         (sent_again,) = RETRANSMISSIONS.unpack(about)
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        answer = b""
-        while chunk := connection.recv(4096):
-            answer += chunk
+        answer = http_get(connection)
     assert answer.endswith(b"Hello World!\n"), answer
     return Answer(
         connected_ms=(connected_s - began_s) * 1000,

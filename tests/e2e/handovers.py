@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tests.cluster.client import http_get
 from tests.cluster.cluster import Cluster
 from tests.cluster.network import NODES
 from tests.e2e.wangell import NAME, Wangell
@@ -23,10 +24,7 @@ def named(**more: Any) -> dict[str, Any]:
 def who_answers(cluster: Cluster, address: str, port: int = 80, *, timeout_s: float = 30) -> str:
     """One HTTP request from outside by a connection of its own; who says hello."""
     with cluster.client.connect(address, port, timeout_s=timeout_s) as connection:
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        answer = b""
-        while chunk := connection.recv(4096):
-            answer += chunk
+        answer = http_get(connection)
     return answer.decode().rsplit("Hello ", 1)[1].rstrip("!\n")
 
 
