@@ -116,7 +116,7 @@ class Cluster(Kubernetes):
     def commands(self) -> Mapping[str, Sequence[str | Path]]:
         """What README's commands are here: `curl` is the client's, outside of the cluster."""
         # By its path: a command of this name that calls it by name would find itself.
-        curl = [*self.client.namespaces.enter, find("curl"), "--noproxy", "*"]
+        curl: list[str | Path] = [*self.client.namespaces.enter, find("curl"), "--noproxy", "*"]
         kustomize = [self.binaries / "kustomize"]
         return {"kubectl": self.kubectl_command, "kustomize": kustomize, "curl": curl}
 

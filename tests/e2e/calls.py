@@ -5,7 +5,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from tests.cluster.client import SYN, Client, OutsideClient, http_get
+from tests.cluster.client import REQUEST_TIMEOUT_S, SYN, Client, OutsideClient, http_get
 
 __all__ = ["Answer", "Call", "answered", "captured_call", "counted_call"]
 
@@ -43,10 +43,12 @@ def counted_call(client: OutsideClient, address: str, port: int) -> Call:
     return Call(took_ms=answer.took_ms, syns=answer.syns)
 
 
-def answered(client: Client, address: str, port: int) -> Answer:
+def answered(
+    client: Client, address: str, port: int, *, timeout_s: float = REQUEST_TIMEOUT_S
+) -> Answer:
     """One HTTP request by a plain socket."""
     began_s = time.monotonic()
-    with client.connect(address, port) as connection:
+    with client.connect(address, port, timeout_s=timeout_s) as connection:
         connected_s = time.monotonic()
         about = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, RETRANSMISSIONS.size)
         (sent_again,) = RETRANSMISSIONS.unpack(about)

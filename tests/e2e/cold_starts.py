@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.cluster.bare import SETTLE_S
-from tests.cluster.client import SYN
+from tests.cluster.client import REQUEST_TIMEOUT_S, SYN
 from tests.cluster.cluster import Cluster
 from tests.cluster.given import GivenCluster
 from tests.cluster.listens import Listens
@@ -77,9 +77,11 @@ def cold_start(wangell: Wangell, address: str, name: str = NAME) -> ColdStart:
     )
 
 
-def request(cluster: Cluster | GivenCluster, address: str) -> float:
+def request(
+    cluster: Cluster | GivenCluster, address: str, *, timeout_s: float = REQUEST_TIMEOUT_S
+) -> float:
     """One HTTP request by a plain socket; how long it took, in ms."""
-    return answered(cluster.client, address, PORT).took_ms
+    return answered(cluster.client, address, PORT, timeout_s=timeout_s).took_ms
 
 
 def _listened_s(listens: Listens, pod_uid: str) -> float:

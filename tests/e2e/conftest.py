@@ -12,7 +12,7 @@ from tests.cluster.fixtures import NOT_OURS
 from tests.cluster.given import GivenCluster
 from tests.e2e.footprint import Footprint, footprint
 from tests.e2e.readme import INSTALL, UNINSTALL, run
-from tests.e2e.wangell import NAME, Wangell
+from tests.e2e.wangell import NAME, AnyWangell, Wangell
 
 ADDRESS = "10.200.1.105"
 VERSION = "0.1.0"
@@ -53,14 +53,14 @@ def before(cluster: Cluster) -> Footprint:
 @pytest.fixture(scope="session")
 def installed(
     kubernetes: Cluster | GivenCluster, request: pytest.FixtureRequest
-) -> Iterator[Wangell]:
+) -> Iterator[AnyWangell]:
     """Wangell, ready: its controller leads, and a daemon of each node is linked."""
     if isinstance(kubernetes, Cluster):
         request.getfixturevalue("before")
     elif kubernetes.kubectl("get", "namespace/wangell-system", "--ignore-not-found"):
         pytest.fail("Wangell is on this cluster already, and these tests would remove it")
     run(kubernetes, INSTALL)
-    wangell = Wangell(kubernetes)
+    wangell = Wangell(kubernetes) if isinstance(kubernetes, Cluster) else AnyWangell(kubernetes)
     wangell.wait_until_ready()
     yield wangell
     if not isinstance(kubernetes, Cluster):
@@ -68,7 +68,7 @@ def installed(
 
 
 @pytest.fixture
-def declared(installed: Wangell) -> Iterator[Wangell]:
+def declared(installed: AnyWangell) -> Iterator[AnyWangell]:
     """The published manifest, verbatim; each test leaves it deleted."""
     installed.declare(ADDRESS)
     yield installed

@@ -45,7 +45,7 @@ class MetalLB:
         self._binaries = binaries.build_metallb(print)
         variables = {"KUBECONFIG": str(cluster.directory / "pki/admin.kubeconfig")}
         variables["METALLB_NAMESPACE"] = NAMESPACE
-        controller = [self._binaries / "controller", "--webhook-mode=disabled"]
+        controller: list[str | Path] = [self._binaries / "controller", "--webhook-mode=disabled"]
         self._controller = cluster.control_plane.namespaces.process(
             "metallb-controller", controller, variables=variables
         )

@@ -50,7 +50,7 @@ class Prometheus:
         pods.write_text(json.dumps(discovered(cluster)))
         text = string.Template(CONFIGURATION.read_text()).substitute(pods=pods)
         (directory / "prometheus.yaml").write_text(text)
-        command = [
+        command: list[str | Path] = [
             find("prometheus"),
             f"--config.file={directory}/prometheus.yaml",
             f"--storage.tsdb.path={directory}/tsdb",

@@ -13,7 +13,7 @@ from tests.e2e.cold_starts import ColdStart, assert_one_syn_each, cold_start
 from tests.e2e.conftest import ADDRESS
 from tests.e2e.figures import PICTURE, record, summary
 from tests.e2e.sleepers import named_alike, sleepers
-from tests.e2e.wangell import NAME, Wangell
+from tests.e2e.wangell import NAME, Wangell, pinned
 from wangell_lab.plot import draw
 
 pytestmark = pytest.mark.timeout(900)
@@ -28,14 +28,10 @@ COLD_START_MS_MAX = 200.0
 RETRY_MS = 1000.0
 
 
-def pinned(node: str) -> dict[str, object]:
-    return {"spec": {"nodeSelector": {"kubernetes.io/hostname": node}}}
-
-
 def test_a_cold_start_is_one_syn_and_kubernetes_own_time(declared: Wangell) -> None:
     """In turns, so that whatever else the machine does is felt by both. All on one node."""
     declared.cluster.announce(ADDRESS, node="node2")
-    declared.change({"template": pinned("node2")})
+    declared.pin("node2")
 
     starts, by_hand = in_turns(declared)
 

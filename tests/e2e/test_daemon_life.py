@@ -89,7 +89,7 @@ def test_a_daemons_pod_is_deleted_and_nobody_notices_but_who_wakes(warm: Wangell
     assert traffic.failures == []
     assert traffic.requests > 100
     assert took_ms < ANSWERED_WITHIN_S * 1000
-    assert warm.status()["activations"] == 1
+    until(lambda: warm.status()["activations"] == 1, "its status", timeout_s=10)
 
 
 def test_a_rolling_update_stops_no_traffic(warm: Wangell) -> None:

@@ -105,7 +105,7 @@ def is_ready(wangell: Wangell) -> bool:
     """Whether Kubernetes calls its pod ready."""
     (pod,) = wangell.pods(LATE)
     conditions = {each["type"]: each["status"] for each in pod["status"]["conditions"]}
-    return conditions["Ready"] == "True"
+    return bool(conditions["Ready"] == "True")
 
 
 @pytest.fixture

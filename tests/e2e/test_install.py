@@ -6,18 +6,18 @@ import pytest
 
 from tests.cluster.kubectl import KubectlError
 from tests.controller.helpers import PUBLISHED
-from tests.e2e.wangell import SYSTEM, Wangell
+from tests.e2e.wangell import SYSTEM, AnyWangell
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.any_cluster]
 
 
-def test_controller_and_daemons_run_without_a_restart(installed: Wangell) -> None:
+def test_controller_and_daemons_run_without_a_restart(installed: AnyWangell) -> None:
     for pod in installed.cluster.get("pods", SYSTEM)["items"]:
         for status in pod["status"]["containerStatuses"]:
             assert (status["ready"], status["restartCount"]) == (True, 0), pod["metadata"]["name"]
 
 
-def test_it_is_explained(installed: Wangell) -> None:
+def test_it_is_explained(installed: AnyWangell) -> None:
     # (It also has kubectl forget what it knew of this API server before the installation.)
     known = installed.cluster.kubectl("api-resources", "--api-group=wangell.loutres.me")
     assert "wsvc" in known
@@ -65,7 +65,7 @@ def test_it_is_explained(installed: Wangell) -> None:
     ],
 )  # fmt: skip
 def test_a_malformed_manifest_is_refused_with_field_and_bound(
-    installed: Wangell, field: str, found: str, message: str
+    installed: AnyWangell, field: str, found: str, message: str
 ) -> None:
     assert field in PUBLISHED
 

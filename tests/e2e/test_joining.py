@@ -72,8 +72,8 @@ def tainting(installed: Wangell) -> Iterator[Wangell]:
     installed.wait_until_ready()
     for name, address in SERVICES.items():
         installed.declare(address, node=OTHER, manifest=sample(name), name=name)
-        pinned = {"spec": {"nodeSelector": {"kubernetes.io/hostname": OTHER}}}
-        installed.change({"idleTimeout": 2, "template": pinned}, name)
+        installed.change({"idleTimeout": 2}, name)
+        installed.pin(OTHER, name)
     yield installed
     for name, address in SERVICES.items():
         installed.remove(address, name)

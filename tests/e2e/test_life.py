@@ -8,7 +8,7 @@ from tests.cluster.client import SYN
 from tests.cluster.waiting import pause, until
 from tests.e2e.cold_starts import request
 from tests.e2e.conftest import ADDRESS
-from tests.e2e.wangell import NAME, Wangell, sample
+from tests.e2e.wangell import NAME, AnyWangell, Wangell, sample
 
 pytestmark = pytest.mark.timeout(300)
 IMAGE = "registry.loutres.me/helloworld-go"
@@ -19,7 +19,7 @@ MANY = 50
 
 
 @pytest.mark.any_cluster
-def test_the_published_manifest_is_woken_from_outside(declared: Wangell) -> None:
+def test_the_published_manifest_is_woken_from_outside(declared: AnyWangell) -> None:
     shown, address = declared.cluster.kubectl("get", "wsvc", NAME), declared.address()
     assert address in shown
     assert "Cold" in shown
@@ -39,7 +39,7 @@ def test_the_published_manifest_is_woken_from_outside(declared: Wangell) -> None
 
 
 @pytest.mark.any_cluster
-def test_idle_it_goes_back_to_zero(declared: Wangell) -> None:
+def test_idle_it_goes_back_to_zero(declared: AnyWangell) -> None:
     declared.change({"idleTimeout": 2})
     request(declared.cluster, declared.address())
 
@@ -50,7 +50,7 @@ def test_idle_it_goes_back_to_zero(declared: Wangell) -> None:
 
 
 @pytest.mark.any_cluster
-def test_with_a_connection_open_it_stays(declared: Wangell) -> None:
+def test_with_a_connection_open_it_stays(declared: AnyWangell) -> None:
     declared.change({"idleTimeout": 1})
     with declared.cluster.client.connect(declared.address(), 80) as connection:
         declared.wait_until_phase("Warm")
@@ -62,7 +62,7 @@ def test_with_a_connection_open_it_stays(declared: Wangell) -> None:
 
 
 @pytest.mark.any_cluster
-def test_scale_is_the_replicas_that_stay_up(declared: Wangell) -> None:
+def test_scale_is_the_replicas_that_stay_up(declared: AnyWangell) -> None:
     cluster = declared.cluster
     cluster.kubectl("scale", f"wsvc/{NAME}", "--replicas=1")
     declared.wait_until_phase("Warm")
@@ -88,12 +88,12 @@ def test_an_update_of_the_image_keeps_it_up(declared: Wangell) -> None:
     assert declared.status()["activations"] == 1
 
 
-def _images(wangell: Wangell) -> set[str]:
+def _images(wangell: AnyWangell) -> set[str]:
     return {pod["spec"]["containers"][0]["image"] for pod in wangell.pods()}
 
 
 @pytest.mark.any_cluster
-def test_drift_is_repaired(declared: Wangell) -> None:
+def test_drift_is_repaired(declared: AnyWangell) -> None:
     cluster = declared.cluster
     cluster.kubectl("set", "image", f"deployment/{NAME}", f"server={IMAGE}:wrong")
     cluster.kubectl("delete", f"service/{NAME}", "--wait=false")
@@ -103,13 +103,13 @@ def test_drift_is_repaired(declared: Wangell) -> None:
     request(cluster, declared.address())
 
 
-def _template_image(wangell: Wangell) -> str:
+def _template_image(wangell: AnyWangell) -> str:
     deployment = wangell.cluster.get(f"deployment/{NAME}")
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 @pytest.fixture
-def other(installed: Wangell) -> Iterator[str]:
+def other(installed: AnyWangell) -> Iterator[str]:
     """Another service, awake."""
     installed.declare(OTHER_ADDRESS, manifest=sample(OTHER), name=OTHER)
     request(installed.cluster, installed.address(OTHER))
@@ -120,7 +120,7 @@ def other(installed: Wangell) -> Iterator[str]:
 
 @pytest.mark.any_cluster
 def test_an_image_that_does_not_exist_fails_in_kubernetes_words(
-    declared: Wangell, other: str
+    declared: AnyWangell, other: str
 ) -> None:
     declared.change({"image": NO_REGISTRY, "activationTimeout": 8})
     # A call that comes before would wake the image of before.
@@ -186,6 +186,6 @@ def test_fifty_services_at_once_reconcile(installed: Wangell) -> None:
     assert cluster.get("wsvc")["items"] == []
 
 
-def _reconciled(wangell: Wangell) -> int:
+def _reconciled(wangell: AnyWangell) -> int:
     items = wangell.cluster.get("wsvc")["items"]
     return sum("conditions" in each.get("status", {}) for each in items)

@@ -10,7 +10,7 @@ from tests.e2e.cold_starts import request
 from tests.e2e.conftest import ADDRESS
 from tests.e2e.footprint import Footprint, footprint
 from tests.e2e.readme import CALL, DECLARE, INSTALL, REMOVE, run
-from tests.e2e.wangell import NAME, Wangell, sample
+from tests.e2e.wangell import NAME, AnyWangell, Wangell, sample
 
 pytestmark = pytest.mark.timeout(300)
 # Its selector is a field that patches replace as a whole, so kubectl sends one and says so each
@@ -20,7 +20,7 @@ FORGOTTEN, FORGOTTEN_ADDRESS = "forgotten", "10.200.1.107"
 
 
 @pytest.fixture
-def load_balancer(installed: Wangell) -> Iterator[threading.Thread]:
+def load_balancer(installed: AnyWangell) -> Iterator[threading.Thread]:
     """Gives the service its address as soon as it is there: the cluster has no MetalLB."""
     balancer = threading.Thread(target=installed.expose, args=(ADDRESS,))
     balancer.start()
@@ -31,7 +31,7 @@ def load_balancer(installed: Wangell) -> Iterator[threading.Thread]:
 
 @pytest.mark.any_cluster
 def test_the_sections_commands_do_what_it_says(
-    installed: Wangell, load_balancer: threading.Thread
+    installed: AnyWangell, load_balancer: threading.Thread
 ) -> None:
     said = run(installed.cluster, DECLARE)
     load_balancer.join()
@@ -47,7 +47,7 @@ def test_the_sections_commands_do_what_it_says(
 
 
 @pytest.mark.any_cluster
-def test_a_second_apply_changes_nothing(installed: Wangell) -> None:
+def test_a_second_apply_changes_nothing(installed: AnyWangell) -> None:
     build_and_apply, *_ = INSTALL.splitlines()
     versions = _versions(installed)
 
@@ -58,7 +58,7 @@ def test_a_second_apply_changes_nothing(installed: Wangell) -> None:
     assert _versions(installed) == versions
 
 
-def _versions(wangell: Wangell) -> dict[str, int]:
+def _versions(wangell: AnyWangell) -> dict[str, int]:
     """What of ours the API server has, by its generation: a status may change, a spec may not."""
     kinds = "deployments,daemonsets,poddisruptionbudgets,crds,clusterroles,roles,networkpolicies"
     found = wangell.cluster.get(kinds, "--all-namespaces")["items"]

@@ -20,7 +20,7 @@ from tests.e2e import restless
 from tests.e2e.callers import PodCaller
 from tests.e2e.figures import record, record_within, summary
 from tests.e2e.sleepers import named_alike, sleepers
-from tests.e2e.wangell import SYSTEM, Wangell
+from tests.e2e.wangell import SYSTEM, Wangell, pinned
 
 pytestmark = pytest.mark.timeout(400)
 IDLE_S = 1
@@ -168,8 +168,7 @@ def test_a_call_in_the_moment_of_going_to_sleep_is_one_syn(
 
     It drains, and other daemons may not hold yet; or its pod is ending, and answers for a while.
     """
-    pinned = {"spec": {"nodeSelector": {"kubernetes.io/hostname": "node1"}}}
-    services = named_alike("dozing", AT_ONCE, idleTimeout=IDLE_S, template=pinned)
+    services = named_alike("dozing", AT_ONCE, idleTimeout=IDLE_S, template=pinned("node1"))
     with (
         sleepers(installed, services) as addresses,
         concurrent.futures.ThreadPoolExecutor() as pool,

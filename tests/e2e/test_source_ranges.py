@@ -156,6 +156,6 @@ def wait_until_read(wangell: Wangell, source: str | None) -> None:
 
     def has_it() -> bool:
         said = wangell.cluster.get(f"service/{NAME}")["spec"].get("loadBalancerSourceRanges")
-        return said == (None if source is None else [source])
+        return bool(said == (None if source is None else [source]))
 
     until(has_it, json.dumps(source), timeout_s=20)

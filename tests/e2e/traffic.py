@@ -16,7 +16,7 @@ class Traffic:
     """To a warm service while the block runs. A failure is kept, and ends nothing."""
 
     def __init__(self, cluster: Cluster, address: str, port: int = 80) -> None:
-        self._connect = lambda: cluster.client.connect(address, port, timeout_s=5)
+        self._client, self._address, self._port = cluster.client, address, port
         self._over = threading.Event()
         self._open = self._connect()
         self._threads = [
@@ -43,6 +43,9 @@ class Traffic:
             except (OSError, AssertionError) as problem:
                 self.failures.append(f"{ask.__name__}: {problem!r}")
             self.requests += 1
+
+    def _connect(self) -> socket.socket:
+        return self._client.connect(self._address, self._port, timeout_s=5)
 
     def _anew(self) -> None:
         with self._connect() as connection:

@@ -23,8 +23,13 @@ def sample(name: str) -> str:
     return SAMPLE.read_text().replace(NAME, name)
 
 
-class Wangell:
-    """On our own cluster, whose client and nodes a test may enter, or on a given one."""
+def pinned(node: str) -> dict[str, Any]:
+    """The template overlay of a service whose replicas are on one node."""
+    return {"spec": {"nodeSelector": {"kubernetes.io/hostname": node}}}
+
+
+class AnyWangell:
+    """On our own cluster, or on a given one."""
 
     def __init__(self, cluster: Cluster | GivenCluster) -> None:
         self.cluster = cluster
@@ -96,6 +101,11 @@ class Wangell:
         patch = json.dumps({"spec": spec})
         self.cluster.kubectl("patch", "wsvc", name, "--type=merge", f"--patch={patch}")
 
+    def pin(self, node: str, name: str = NAME) -> None:
+        """Have its replicas on one node. A call before its Deployment says so would start two."""
+        self.change({"template": pinned(node)}, name)
+        until(lambda: self._template(name) == pinned(node), f"{name} on {node}", timeout_s=20)
+
     def wait_until_phase(self, phase: str, name: str = NAME, *, timeout_s: float = 30) -> None:
         """Return once its status says so."""
         until(lambda: self.status(name).get("phase") == phase, phase, timeout_s=timeout_s)
@@ -121,5 +131,15 @@ class Wangell:
             timeout_s=20,
         )
 
+    def _template(self, name: str) -> dict[str, Any]:
+        spec = self.cluster.get(f"deployment/{name}")["spec"]["template"]["spec"]
+        return {"spec": {"nodeSelector": spec.get("nodeSelector")}}
+
     def _exists(self, resource: str) -> bool:
         return bool(self.cluster.kubectl("get", resource, "--ignore-not-found", "--output=name"))
+
+
+class Wangell(AnyWangell):
+    """On our own cluster, whose client and nodes a test may enter."""
+
+    cluster: Cluster
