@@ -17,10 +17,25 @@ from wangell_controller.kube.errors import (
     NotFoundError,
 )
 from wangell_controller.kube.resources import DEPLOYMENTS, SERVICES, Resource
+from wangell_controller.kube.valve import Valve
 
 __all__ = ["FakeCluster"]
 
 SUBRESOURCES = ("scale", "status")
+
+
+class Tap:
+    """The connection of a watch, as far as its valve goes."""
+
+    def __init__(self) -> None:
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+
+    def pause_reading(self) -> None:
+        self.is_open.clear()
+
+    def resume_reading(self) -> None:
+        self.is_open.set()
 
 
 class FakeCluster:
@@ -102,19 +117,23 @@ class FakeCluster:
             raise ConflictError("the UID in the precondition is another")
         self.remove(path)
 
-    async def watch(self, selection: Selection, version: str) -> AsyncIterator[Happenings]:
+    async def watch(
+        self, selection: Selection, version: str, valve: Valve
+    ) -> AsyncIterator[Happenings]:
         if int(version) < self._oldest:
             raise GoneError("too old resource version")
-        seen, watches = int(version), self._watches
-        while watches == self._watches:
-            new = [one for one in self._history if one[0] > seen]
-            happenings = [told for one in new if (told := _told(selection, *one[1:])) is not None]
-            seen = new[-1][0] if new else seen
-            if happenings:
-                yield happenings
-                continue
-            self._moved.clear()
-            await self._moved.wait()
+        seen, watches, tap = int(version), self._watches, Tap()
+        with valve.on(tap):
+            while watches == self._watches:
+                await tap.is_open.wait()
+                new = [one for one in self._history if one[0] > seen]
+                told = [_told(selection, *one[1:]) for one in new]
+                seen = new[-1][0] if new else seen
+                if happenings := [each for each in told if each is not None]:
+                    yield happenings
+                    continue
+                self._moved.clear()
+                await self._moved.wait()
         if self._watch_error is not None:
             raise self._watch_error
 

@@ -70,7 +70,7 @@ class KubeHouse:
             self.cluster, keeps_announced=keeps_announced, removes_taint=removes_taint
         )
         self.inventory = inventory or Inventory(self.cluster, self.operator)
-        self.inventory.lead()
+        self.inventory.pace.lead()
         self.events = Events(self.cluster, self.inventory.declaration, instance="controller-1")
         self.controller = Controller(
             link=self.link,

@@ -21,6 +21,7 @@ from wangell_controller.kube.errors import (
     UnavailableError,
 )
 from wangell_controller.kube.resources import DEPLOYMENTS, PODS
+from wangell_controller.kube.valve import Valve
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATH = PODS.path("default", "a")
@@ -234,7 +235,7 @@ def event(kind: str, name: str) -> str:
 
 async def heard(api: Api) -> list[tuple[str, str]]:
     found = []
-    async for happenings in api.watch(Selection(resource=PODS), "41"):
+    async for happenings in api.watch(Selection(resource=PODS), "41", Valve()):
         found += [(kind, each["metadata"].get("name", "")) for kind, each in happenings]
     return found
 
@@ -274,7 +275,7 @@ def test_a_watch_that_says_nothing_is_given_up(
 
 
 def test_what_comes_while_nobody_reads_is_read_at_once(tmp_path: Path) -> None:
-    is_resting, is_written = asyncio.Event(), asyncio.Event()
+    is_resting, valve = asyncio.Event(), Valve()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -285,15 +286,17 @@ def test_what_comes_while_nobody_reads_is_read_at_once(tmp_path: Path) -> None:
         for name in "bcd":
             await response.write(event("ADDED", name).encode() + b"\n")
             await asyncio.sleep(0.01)
-        is_written.set()
+        valve.open()
+        await asyncio.sleep(0.01)
         return response
 
     async def story(api: Api, _: Server) -> None:
         heard = []
-        async for happenings in api.watch(Selection(resource=PODS), "41"):
+        async for happenings in api.watch(Selection(resource=PODS), "41", valve):
             heard.append([each["metadata"]["name"] for _, each in happenings])
+            if not is_resting.is_set():
+                valve.shut(for_s=10)
             is_resting.set()
-            await is_written.wait()
         assert heard == [["a"], ["b", "c", "d"]]
 
     ask(tmp_path, answer, story)

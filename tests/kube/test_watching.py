@@ -13,6 +13,7 @@ from tests.kube.virtual_time import settle
 from wangell_controller.kube.api import Selection
 from wangell_controller.kube.errors import GoneError, UnavailableError
 from wangell_controller.kube.resources import NODES, PODS
+from wangell_controller.kube.valve import Valve
 from wangell_controller.kube.watching import Watched
 
 Told = list[tuple[str, str]]
@@ -22,10 +23,10 @@ class Watcher:
     """Follows pods, and keeps what it is told: `appeared`, `changed` or `went`, and of whom."""
 
     def __init__(self, cluster: FakeCluster, *, rest_s: float = 0.0, **narrowed: str) -> None:
+        """It rests for so long after what it has told."""
         self.told: Told = []
-        self.watched = Watched(
-            cluster, Selection(resource=PODS, **narrowed), self._on_change, rest_s=rest_s
-        )
+        self.rest_s = rest_s
+        self.watched = Watched(cluster, Selection(resource=PODS, **narrowed), self._on_change)
         self.task = asyncio.get_running_loop().create_task(self.watched.follow())
 
     def _on_change(
@@ -34,6 +35,8 @@ class Watcher:
         verb = "appeared" if before is None else "went" if after is None else "changed"
         assert self.watched.objects.get(key) == after
         self.told.append((verb, key))
+        if self.rest_s:
+            self.watched.rest(self.rest_s)
 
     def hear(self) -> Told:
         told, self.told = self.told, []
@@ -174,7 +177,7 @@ def test_a_watch_that_ends_at_once_is_not_taken_up_at_once() -> None:
     class Hasty(FakeCluster):
         watches = 0
 
-        async def watch(self, _selection: Selection, _version: str) -> Any:
+        async def watch(self, _selection: Selection, _version: str, _valve: Valve) -> Any:
             self.watches += 1
             for nothing in ():
                 yield nothing
@@ -202,6 +205,52 @@ def test_what_comes_in_a_burst_is_told_at_its_beginning_and_after_a_rest() -> No
         assert watcher.hear() == []
         await settle(0.02)
         assert watcher.hear() == [("appeared", "default/b"), ("appeared", "default/c")]
+
+    story(body)
+
+
+def test_one_that_rests_before_anything_has_come_tells_it_afterwards() -> None:
+    async def body(cluster: FakeCluster) -> None:
+        watcher = Watcher(cluster)
+        await settle(1)
+        watcher.watched.rest(0.25)
+        cluster.put(PODS, "a")
+        await settle(0.24)
+        assert watcher.hear() == []
+        await settle(0.02)
+        assert watcher.hear() == [("appeared", "default/a")]
+
+    story(body)
+
+
+def test_a_rest_is_made_shorter_by_another_and_not_longer() -> None:
+    async def body(cluster: FakeCluster) -> None:
+        watcher = Watcher(cluster)
+        await settle(1)
+        for first, second in ((0.1, 0.25), (0.25, 0.1)):
+            watcher.watched.rest(first)
+            watcher.watched.rest(second)
+            cluster.put(PODS, f"after-{first}")
+            await settle(0.09)
+            assert watcher.hear() == []
+            await settle(0.02)
+            assert len(watcher.hear()) == 1
+
+    story(body)
+
+
+def test_a_watch_that_begins_during_a_rest_rests() -> None:
+    async def body(cluster: FakeCluster) -> None:
+        watcher = Watcher(cluster)
+        await settle(100)
+        watcher.watched.rest(5.0)
+        cluster.end_watches()
+        await settle(1)
+        cluster.put(PODS, "a")
+        await settle(1)
+        assert watcher.hear() == []
+        await settle(5)
+        assert watcher.hear() == [("appeared", "default/a")]
 
     story(body)
 

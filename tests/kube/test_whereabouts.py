@@ -4,7 +4,7 @@ from tests.kube.house import KEY, NAME, KubeHouse
 from tests.kube.rivals import StandingBy
 from tests.kube.stories import story
 from tests.kube.virtual_time import settle
-from wangell_controller.kube.inventory import REST_S
+from wangell_controller.kube.pace import REST_S
 from wangell_controller.kube.resources import DEPLOYMENTS
 from wangell_controller.kube.whereabouts import ENDPOINTS_MAX, FOLLOW_S
 from wangell_proto.vocabulary import Endpoint, Listening, Raised
@@ -99,16 +99,17 @@ async def test_a_leader_killed_after_its_record_leaves_the_listen_to_be_passed_o
     house.schedule()
     await settle(0.05)
     listens(other, activation=7, address="10.244.0.9")
+    await settle(0.01)
     placed = Endpoint(address="10.244.0.9", node="node1", workload="pod-1")
     assert told(other, "node2") == [raised(placed, activation=7, is_listening=True)]
     await other.end()
 
 
 @story
-async def test_a_listen_that_comes_before_its_pod_is_read_is_passed_on_after_the_rest(
+async def test_a_listen_that_comes_before_its_pod_is_read_has_the_pod_read(
     house: KubeHouse,
 ) -> None:
-    """Nobody has woken us, so we read with rests: the pod's second event waits for the first's."""
+    """Nobody has woken us, so we read with rests: what the pod became is not known yet."""
     other = await standing_by(house)
     up(house)
     house.schedule("pod-0", node="node2")
@@ -117,7 +118,7 @@ async def test_a_listen_that_comes_before_its_pod_is_read_is_passed_on_after_the
     await settle(0.05)
     listens(other, address="10.244.0.9")
     assert told(other, "node2") == []
-    await settle(REST_S)
+    await settle(0.01)
     placed = Endpoint(address="10.244.0.9", node="node1", workload="pod-1")
     assert told(other, "node2") == [raised(placed, is_listening=True)]
     await other.end()
@@ -194,6 +195,7 @@ async def test_no_node_can_count_for_another(house: KubeHouse) -> None:
     house.schedule()
     await settle(0.05)
     listens(other, activation=2**40)
+    await settle(0.01)
     told(other)
     other.wake(0)
     await settle(0.05)

@@ -27,6 +27,7 @@ from wangell_controller.kube.errors import (
     error_of,
 )
 from wangell_controller.kube.resources import CONTROLLER_NAME, Resource
+from wangell_controller.kube.valve import Valve
 
 __all__ = [
     "JSON",
@@ -236,10 +237,12 @@ class Api:
                 return Listed(objects=objects, version=page["metadata"]["resourceVersion"])
             query["continue"] = page["metadata"]["continue"]
 
-    async def watch(self, selection: Selection, version: str) -> AsyncIterator[Happenings]:
+    async def watch(
+        self, selection: Selection, version: str, valve: Valve
+    ) -> AsyncIterator[Happenings]:
         """Yield what happens after `version`, all at once that has come, in order.
 
-        Nothing more is read until it is asked for. Ends after WATCH_S. Raises GoneError where that
+        Nothing is read while the valve is shut. Ends after WATCH_S. Raises GoneError where that
         version is too old, UnavailableError where nothing has come for SILENCE_S.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
@@ -250,14 +253,14 @@ class Api:
         )
         rest = b""
         try:
-            while True:
-                with _transport_errors():
-                    chunk = await response.content.readany()
-                if not chunk:
-                    return
-                *lines, rest = (rest + chunk).split(b"\n")
-                if lines:
-                    with _unread(response):
+            with valve.on(_transport_of(response)):
+                while True:
+                    with _transport_errors():
+                        chunk = await response.content.readany()
+                    if not chunk:
+                        return
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if lines:
                         yield [_event(line) for line in lines]
         finally:
             response.close()
@@ -293,26 +296,14 @@ class Api:
         return response
 
 
-@contextlib.contextmanager
-def _unread(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """What comes waits in the kernel: it costs nothing there, and there the API server feels it."""
+def _transport_of(response: aiohttp.ClientResponse) -> asyncio.ReadTransport | None:
+    """What is read for it; None: all of it has come.
+
+    Not aiohttp's own pause: its parser stops, too, and then gives one event at a time.
+    """
     transport = response.connection and response.connection.transport
-    if transport is None:  # All of it has come.
-        yield
-        return
-    # Not the protocol's own pause: its parser stops, too, and then gives one event at a time.
-    assert isinstance(transport, asyncio.ReadTransport)
-    # TLS's transport alone has limits: paused, it goes on reading what it does not decrypt.
-    limit = getattr(transport, "set_read_buffer_limits", _no_limit)
-    transport.pause_reading()
-    limit(high=0)
-    yield
-    limit()
-    transport.resume_reading()
-
-
-def _no_limit(high: int | None = None) -> None:
-    """Of a transport that reads nothing while it is paused."""
+    assert transport is None or isinstance(transport, asyncio.ReadTransport)
+    return transport
 
 
 @contextlib.contextmanager

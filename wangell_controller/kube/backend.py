@@ -134,7 +134,7 @@ class KubeBackend:
         sent = None if slot.endpoints.is_ending else self._merge_now(*self._scaling(slot))
         self._tell_placed(key, slot)
         self._begin(slot, self._raise(key, slot, activation, sent))
-        self._inventory.rest()
+        self._inventory.pace.expect_pod(key, others_end=slot.endpoints.is_ending)
 
     def prepare_stop(self, key: str) -> None:
         """Note the Deployment as it is before any daemon is asked to hold."""

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from wangell_controller.kube.api import Selection
 from wangell_controller.kube.desired import OWNED
-from wangell_controller.kube.observed import expects_daemon, is_ready, service_key
+from wangell_controller.kube.observed import expects_daemon, is_ready, pod_of, service_key
+from wangell_controller.kube.pace import Pace
 from wangell_controller.kube.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -20,13 +21,6 @@ from wangell_controller.kube.watching import Watched, WatchedApi
 __all__ = ["Bystander", "Inventory", "InventoryUser", "Object"]
 
 Object = Mapping[str, Any]
-
-# A wake is over by then, and nobody waits to hear that its Deployment has one replica, and which
-# pod is ready.
-REST_S = 0.25
-# Who leads has to know a pod before its server listens: a LISTEN that is nobody's lets no caller
-# in. From its binding to that, a node takes 100 ms.
-PODS_REST_S = 0.04
 
 
 class InventoryUser(Protocol):
@@ -93,18 +87,18 @@ class Inventory:
         # In the order in which they are to be whole: what is declared is told last, to a backend
         # that can see what there is of it.
         self._watched = {
-            resource.plural: Watched(
-                api, Selection(resource=resource, **labels), on_change, rest_s=rest_s
-            )
-            for resource, labels, on_change, rest_s in (
-                (NODES, {}, self._on_node, 0.0),
-                (PODS, ours, self._on_pod, REST_S),
-                (ENDPOINT_SLICES, ours, self._on_slice, REST_S),
-                (SERVICES, ours, self._on_kube_service, 0.0),
-                (DEPLOYMENTS, ours, self._on_deployment, REST_S),
-                (WANGELL_SERVICES, {}, self._on_declared, 0.0),
+            resource.plural: Watched(api, Selection(resource=resource, **labels), on_change)
+            for resource, labels, on_change in (
+                (NODES, {}, self._on_node),
+                (PODS, ours, self._on_pod),
+                (ENDPOINT_SLICES, ours, self._on_slice),
+                (SERVICES, ours, self._on_kube_service),
+                (DEPLOYMENTS, ours, self._on_deployment),
+                (WANGELL_SERVICES, {}, self._on_declared),
             )
         }
+
+        self.pace = Pace(self._watched)
 
     async def follow(self) -> None:
         """Watch everything, each kind once those before it are whole."""
@@ -123,22 +117,6 @@ class Inventory:
         self._user = user
         for key, declaration in list(self.declarations().items()):
             user.declared(key, declaration)
-
-    def hurry(self, for_s: float) -> None:
-        """Learn of what changes as it changes, for so long."""
-        for watched in self._watched.values():
-            watched.hurry(for_s)
-
-    def lead(self) -> None:
-        """Learn of what changes as it changes, from now on; of pods in small batches."""
-        for plural, watched in self._watched.items():
-            watched.rest_s = PODS_REST_S if plural == PODS.plural else 0.0
-        self.hurry(0.0)
-
-    def rest(self) -> None:
-        """A wake has begun: of what it changes, learn soon of its pods alone."""
-        for resource in (DEPLOYMENTS, ENDPOINT_SLICES):
-            self._watched[resource.plural].rest(REST_S)
 
     @property
     def is_whole(self) -> bool:
@@ -186,15 +164,21 @@ class Inventory:
         self._user.declared(key, after)
 
     def _on_deployment(self, key: str, before: Object | None, after: Object | None) -> None:
+        self.pace.saw_deployment(key)
         self._user.deployed(key, before, after)
 
     def _on_kube_service(self, key: str, _before: Object | None, _after: Object | None) -> None:
         self._user.exposed(key)
 
     def _on_pod(self, name: str, before: Object | None, after: Object | None) -> None:
+        if after is not None:
+            pod = pod_of(after)
+            has_node = bool(pod.node) and not pod.is_leaving
+            self.pace.saw_pod(service_key(after), has_node=has_node)
         self._index(self._pods, name, before, after)
 
     def _on_slice(self, name: str, before: Object | None, after: Object | None) -> None:
+        self.pace.saw_slice()
         if name in (service_key(each) for each in (before, after) if each is not None):
             self._user.announced(name)
         else:

@@ -155,7 +155,7 @@ class Life:
 
     async def _lead(self, epoch: int) -> None:
         self._take_on(self._candidate.keep())
-        self._inventory.lead()
+        self._inventory.pace.lead()
         claimed = await take_over(self._api, self._inventory, epoch=epoch)
         log.info("the Lease is ours: claimed %d Deployments that are up", claimed)
         leading = Leading(

@@ -109,7 +109,7 @@ class StandIn(Bystander):
         key, activation = report.service, report.activation + 1
         if not self._may_raise(key, activation):
             return
-        self._inventory.hurry(FOLLOW_S)
+        self._inventory.pace.hurry(FOLLOW_S)
         task = self._raising.get((key, activation))
         if task is None:
             task = self._raising[key, activation] = self._loop.create_task(

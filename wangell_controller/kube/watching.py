@@ -5,12 +5,11 @@ restarts), it is taken up from the version seen last; only where that is too old
 anew, and what has gone meanwhile is told as deleted. So its user is told of every change to the
 present, though not of every step on the way.
 
-A watch may rest after what it has told. A pod's start is some twenty events within 0.2 s, for each
-of which its readers would wake up, decrypt and parse, on the very CPU that starts the pod.
+A watch may be told to rest. A pod's start is some twenty events within 0.2 s, for each of which its
+readers would wake up, decrypt and parse, on the very CPU that starts the pod.
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,6 +19,7 @@ from wangell_controller.kube.api import Happenings, Listed, Selection
 from wangell_controller.kube.backoff import Backoff
 from wangell_controller.kube.errors import GoneError, KubeError
 from wangell_controller.kube.resources import key_of
+from wangell_controller.kube.valve import Valve
 
 __all__ = ["OnChange", "Watched", "WatchedApi", "object_key"]
 
@@ -38,18 +38,15 @@ class WatchedApi(Protocol):
     async def list(self, selection: Selection) -> Listed:
         """Return all objects of the selection."""
 
-    def watch(self, selection: Selection, version: str) -> AsyncIterator[Happenings]:
-        """Yield what happens after `version`, all at once that has come."""
+    def watch(self, selection: Selection, version: str, valve: Valve) -> AsyncIterator[Happenings]:
+        """Yield what happens after `version`, all at once that the valve lets through."""
 
 
 class Watched:
     """The objects of one selection, by `namespace/name`; by `name` where there is no namespace."""
 
-    def __init__(
-        self, api: WatchedApi, selection: Selection, on_change: OnChange, *, rest_s: float = 0.0
-    ) -> None:
-        """`on_change` must not block. Nothing is read for `rest_s` after what has been told."""
-        self.rest_s = rest_s
+    def __init__(self, api: WatchedApi, selection: Selection, on_change: OnChange) -> None:
+        """`on_change` must not block."""
         self._objects: dict[str, dict[str, Any]] = {}
         self.objects: Mapping[str, dict[str, Any]] = self._objects
         self.whole = asyncio.Event()
@@ -57,8 +54,8 @@ class Watched:
         self._api = api
         self._selection = selection
         self._on_change = on_change
-        self._hurried = asyncio.Event()
-        self._hurries_until = self._rests_until = -math.inf
+        self._valve = Valve()
+        self._hurries_until = -math.inf
         self._version: str | None = None
         self._backoff = Backoff(RETRY_S_MIN, RETRY_S_MAX)
 
@@ -78,14 +75,14 @@ class Watched:
                 await self._pause(str(error))
 
     def hurry(self, for_s: float) -> None:
-        """Read at once what has come, and rest no more by itself for so long."""
+        """Read at once what has come, and rest no more for so long."""
         self._hurries_until = max(self._hurries_until, self._now() + for_s)
-        self._hurried.set()
+        self._valve.open()
 
     def rest(self, for_s: float) -> None:
-        """Read nothing for so long, but for what comes first; one rest is not made longer."""
-        if self._rests_until <= self._now():
-            self._rests_until = self._now() + for_s
+        """Read nothing for so long; a rest is not made longer by another."""
+        if self._hurries_until <= self._now():
+            self._valve.shut(for_s)
 
     async def _list(self) -> None:
         listed = await self._api.list(self._selection)
@@ -101,13 +98,12 @@ class Watched:
         """Watch until it ends; return whether it was of use."""
         assert self._version is not None
         began_at = self._now()
-        async for happenings in self._api.watch(self._selection, self._version):
+        async for happenings in self._api.watch(self._selection, self._version, self._valve):
             self._backoff.reset()
             for kind, each in happenings:
                 self._version = _version_of(each)
                 if kind != "BOOKMARK":
                     self._tell(object_key(each), None if kind == "DELETED" else each)
-            await self._rest()
         return self._now() - began_at > 1.0
 
     def _tell(self, key: str, after: dict[str, Any] | None) -> None:
@@ -118,15 +114,6 @@ class Watched:
             self._objects[key] = after
         if before is not None or after is not None:
             self._on_change(key, before, after)
-
-    async def _rest(self) -> None:
-        by_itself_s = self.rest_s if self._hurries_until <= self._now() else 0.0
-        for_s = max(self._rests_until - self._now(), by_itself_s)
-        if for_s > 0:
-            self._hurried.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(for_s):
-                    await self._hurried.wait()
 
     async def _pause(self, why: str) -> None:
         delay_s = self._backoff.next_s()

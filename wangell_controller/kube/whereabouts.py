@@ -72,13 +72,14 @@ class Whereabouts:
     def heard(self, peer: str, report: Listening) -> None:
         """A daemon says that a pod listens: a leader that lives has heard it, too.
 
-        Perhaps before it is known here that there is one: its watch rests.
+        Perhaps before it is known here that there is one: its watch rests, and is read now.
         """
         if self._inventory.declaration(report.service) is None:
             return
         pods = {(each.node, each.workload) for each in self._endpoints(report.service)}
         if (peer, report.workload) not in pods:
             self._unplaced.setdefault(report.service, {})[peer] = report
+            self._inventory.pace.hurry(0.0)
             return
         followed = self._current().get(report.service)
         if followed is None or followed.activation < report.activation:
