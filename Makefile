@@ -46,7 +46,7 @@ lab: setup ## Whole cold starts in network namespaces
 
 e2e: cluster-setup ## A real two-node Kubernetes: the harness and all that runs on it (first: 10 minutes to build)
 	$(ROOT) $(BIN)/python -m tests.cluster build
-	$(ROOT) $(BIN)/pytest -p tests.cluster.fixtures -o timeout=900 tests/cluster $(wildcard tests/e2e)
+	$(ROOT) $(BIN)/pytest -p tests.cluster.fixtures -o timeout=900 --durations=12 tests/cluster $(wildcard tests/e2e)
 
 soak: setup ## Random histories of the protocol, by seed, for as long as asked (MINUTES=10, SEED=n)
 	$(BIN)/python -m tests.proto.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
