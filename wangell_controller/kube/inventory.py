@@ -97,7 +97,6 @@ class Inventory:
                 (WANGELL_SERVICES, {}, self._on_declared),
             )
         }
-
         self.pace = Pace(self._watched)
 
     async def follow(self) -> None:
