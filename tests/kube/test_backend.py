@@ -175,7 +175,7 @@ async def test_a_pod_is_in_the_record_as_soon_as_a_node_has_it(house: KubeHouse)
     await settle(0.01)
     assert house.record.endpoints == ()
     house.schedule()
-    await settle(0.05)
+    await settle(PODS_REST_S + 0.01)
     assert house.record.endpoints == (Endpoint(address="", node="node1", workload="pod-1"),)
     assert house.phase is Phase.WAKING
 
@@ -187,7 +187,7 @@ async def test_listening_makes_it_warm_and_the_address_read_there_is_in_the_reco
     await house.cold()
     house.wake("node2")
     house.schedule()
-    await settle(0.05)
+    await settle(PODS_REST_S + 0.01)
     house.listening("node1", address="10.244.0.5")
     assert house.phase is Phase.WARM
     assert house.record.endpoints[0].address == "10.244.0.5", "before the API knows it"
@@ -199,7 +199,7 @@ async def test_nobody_reports_another_nodes_pod(house: KubeHouse) -> None:
     await house.cold()
     house.wake()
     house.schedule(node="node1")
-    await settle(0.05)
+    await settle(PODS_REST_S + 0.01)
     house.listening("node2", address="10.66.6.6")
     assert house.phase is Phase.WAKING
     assert house.record.endpoints[0].address == ""

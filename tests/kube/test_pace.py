@@ -146,6 +146,19 @@ def test_who_stands_by_reads_what_begins_a_wake_and_the_rest_when_it_is_over() -
     story(body, leads=False)
 
 
+def test_who_stands_by_rests_as_long_where_a_pod_comes_first() -> None:
+    async def body(reader: Reader) -> None:
+        reader.phase("pod", "Pending")
+        await settle(0.01)
+        reader.phase("pod", "Running")
+        await settle(STANDBY_REST_S - 0.02)
+        assert reader.read() == ["Pending"]
+        await settle(0.02)
+        assert reader.read() == ["Running"]
+
+    story(body, leads=False)
+
+
 def test_who_stands_by_and_is_asked_reads_as_it_comes() -> None:
     async def body(reader: Reader) -> None:
         reader.put(DEPLOYMENTS, "hello")

@@ -1,8 +1,8 @@
 """When what is watched is read: for others a moment later, so that a wake has the CPUs.
 
-A wake is some thirty events of pods, Deployments and EndpointSlices, on the CPUs that start its
-pod. Of those, who leads has to know soon where the pod is, and nothing else; who stands by,
-nothing.
+A wake is some thirty events of pods, Deployments and EndpointSlices, for each of which a reader
+would wake up, decrypt and parse, on the CPUs that start its pod. Of those, who leads has to know
+soon where the pod is, and nothing else; who stands by, nothing.
 """
 
 import asyncio
@@ -70,7 +70,8 @@ class Pace:
         if has_node and key in self._awaited:
             del self._awaited[key]
             self._starting_until = self._now() + LISTENS_WITHIN_S
-        self._rest(REST_S if self._is_starting() else PODS_REST_S, PODS)
+        if self._leads:
+            self._rest(REST_S if self._is_starting() else PODS_REST_S, PODS)
         self._stand_by()
 
     def saw_slice(self) -> None:

@@ -5,8 +5,7 @@ restarts), it is taken up from the version seen last; only where that is too old
 anew, and what has gone meanwhile is told as deleted. So its user is told of every change to the
 present, though not of every step on the way.
 
-A watch may be told to rest. A pod's start is some twenty events within 0.2 s, for each of which its
-readers would wake up, decrypt and parse, on the very CPU that starts the pod.
+A watch may be told to rest: `pace` says when, and why.
 """
 
 import asyncio
