@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.kube import virtual_time
-from tests.kube.fake_cluster import FakeCluster
+from tests.kube.fake_cluster import FakeCluster, Tap
 from tests.kube.virtual_time import settle
 from wangell_controller.kube.api import Selection
 from wangell_controller.kube.errors import GoneError, UnavailableError
@@ -251,6 +251,18 @@ def test_a_watch_that_begins_during_a_rest_rests() -> None:
         assert watcher.hear() == []
         await settle(5)
         assert watcher.hear() == [("appeared", "default/a")]
+
+    story(body)
+
+
+def test_a_connection_that_ends_during_a_rest_is_left_as_it_was() -> None:
+    async def body(_: FakeCluster) -> None:
+        valve, tap = Valve(), Tap()
+        with valve.on(tap):
+            valve.shut(1.0)
+            assert not tap.is_open.is_set()
+        assert tap.is_open.is_set(), "it may serve another request"
+        assert valve.is_shut
 
     story(body)
 

@@ -43,6 +43,8 @@ class Valve:
         try:
             yield
         finally:
+            if self.is_shut:  # Its connection may be another request's next.
+                self._resume()
             self._transport = None
 
     def shut(self, for_s: float) -> None:
@@ -63,6 +65,9 @@ class Valve:
             return
         self._opens.cancel()
         self._opens = None
+        self._resume()
+
+    def _resume(self) -> None:
         if self._transport is not None:
             _limit(self._transport)
             self._transport.resume_reading()
