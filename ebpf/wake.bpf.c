@@ -185,8 +185,14 @@ int wangell_call(struct __sk_buff *skb)
 	return leave(judge(&p, HOOK_TC)) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
-/* What replays run: the frame enters the stack as if it had just arrived. */
-int wangell_pass(struct xdp_md *ctx)
+/* What replays run: the frame enters the stack as if it had just arrived. No more once its client has
+ * answered, which the daemon may be about to read: a connection that has ended since would open anew,
+ * and the client, who knows nothing of that, would draw an RST from the server. */
+int wangell_replay(struct xdp_md *ctx)
 {
-	return XDP_PASS;
+	struct cursor headers = { (void *)(long)ctx->data, (void *)(long)ctx->data_end };
+	struct segment s = {};
+
+	parse_segment(&headers, &s);
+	return unanswered.lookup(&s.flow) ? XDP_PASS : XDP_DROP;
 }

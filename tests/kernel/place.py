@@ -1,7 +1,9 @@
 """A node and a client, with the hold program at the cable between them."""
 
 import socket
+import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from tests.kernel.namespaces import Namespace
@@ -9,8 +11,11 @@ from wangell_daemon.datapath import Datapath
 from wangell_daemon.packets import frontend_key
 
 VIP, PORT = "10.9.0.1", 8080
+# For compile_program, from wherever ours are.
+FOREIGN = str(Path(__file__).with_name("foreign.bpf.c"))
 FRONTEND = frontend_key(VIP, PORT)
 T = TypeVar("T")
+TOTAL_RETRANS = struct.Struct("=100xI")  # struct tcp_info, as far as tcpi_total_retrans
 
 
 class Place:
@@ -51,3 +56,10 @@ class Place:
     def close(self) -> None:
         for datapath in self._datapaths:
             datapath.close()
+
+
+def retransmitted(caller: socket.socket) -> int:
+    """How many segments its kernel has sent again."""
+    info = caller.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TOTAL_RETRANS.size)
+    (segments,) = TOTAL_RETRANS.unpack(info)
+    return int(segments)

@@ -1,15 +1,17 @@
 """Attaching, taking over and detaching on a real veth, with real SYNs from the other end."""
 
+import select
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.kernel.events import Events
-from tests.kernel.place import FRONTEND, PORT, VIP, Place
-from wangell_daemon.datapath import DatapathError, ForeignProgramError, XdpMode, detach
+from tests.kernel.place import FOREIGN, FRONTEND, PORT, VIP, Place, retransmitted
+from wangell_daemon.datapath import Datapath, DatapathError, ForeignProgramError, XdpMode, detach
 from wangell_daemon.datapath.compiler import compile_program, load_xdp
 from wangell_daemon.datapath.interface import (
     addresses_of,
@@ -18,14 +20,31 @@ from wangell_daemon.datapath.interface import (
     interface_index,
 )
 from wangell_daemon.effects import Mode
+from wangell_daemon.held import HeldSyn
 from wangell_daemon.kernel_events import parse_answered, parse_held
 from wangell_daemon.packets import client_of, frontend_key, with_checksums
+
+SNMP = Path("/proc/thread-self/net/snmp")
 
 
 def attached(place: Place, interface: str = "eth0") -> int | None:
     """The id of our program there."""
     found = place.at_node(lambda: attached_program(interface))
     return found.program_id if found else None
+
+
+def replay(place: Place, datapath: Datapath, held: HeldSyn) -> None:
+    """Let it enter by the node's interface: an index means another in the test's own namespace."""
+    frame = with_checksums(held.syn.frame)
+    place.at_node(lambda: datapath.inject(frame, ifindex=held.ifindex, rx_queue=held.rx_queue))
+
+
+def resets_sent() -> int:
+    """How many RSTs this thread's namespace has sent."""
+    names, values, *_ = (
+        line.split() for line in SNMP.read_text().splitlines() if line.startswith("Tcp:")
+    )
+    return int(values[names.index("OutRsts")])
 
 
 # Attaching.
@@ -83,10 +102,10 @@ def test_detaching_takes_it_off_and_says_whether_there_was_one(place: Place) -> 
 @pytest.fixture
 def foreign(place: Place) -> Iterator[str]:
     """An XDP program of another name on eth0."""
-    bpf = compile_program("wake.bpf.c")
-    function = load_xdp(bpf, "wangell_pass")
+    bpf = compile_program(FOREIGN)
+    function = load_xdp(bpf, "foreign_pass")
     place.at_node(lambda: attach("eth0", function, replacing=None))
-    yield "wangell_pass"
+    yield "foreign_pass"
     bpf.cleanup()
 
 
@@ -134,9 +153,7 @@ def test_a_held_syn_goes_in_and_the_connection_completes_with_one_syn(place: Pla
         assert held.syn.timestamp is not None
         datapath.set_service([FRONTEND], slot=3, mode=Mode.SETTLE)
         datapath.watch(held.syn.flow)
-        datapath.inject(
-            with_checksums(held.syn.frame), ifindex=held.ifindex, rx_queue=held.rx_queue
-        )
+        replay(place, datapath, held)
         accepted, peer = server.accept()
         with accepted:
             assert peer == caller.getsockname()
@@ -145,9 +162,41 @@ def test_a_held_syn_goes_in_and_the_connection_completes_with_one_syn(place: Pla
         assert (answer.flow, answer.is_reset) == (held.syn.flow, False)
         assert held.seen_ns < answer.seen_ns <= time.monotonic_ns()
         assert len(events.held) == 1
+        assert retransmitted(caller) == 0
     assert datapath.reasons()["held"] == 1
     assert datapath.reasons()["answered"] == 1
     assert datapath.last_packet_ns(3) >= answer.seen_ns
+
+
+@pytest.mark.parametrize("is_watched_again", [False, True])
+def test_a_replay_enters_until_its_client_has_answered_and_no_more(
+    place: Place, is_watched_again: bool
+) -> None:
+    # A connection may be over by the time that its repeat is due, the daemon about to hear of it.
+    datapath = place.datapath()
+    place.at_node(datapath.attach)
+    datapath.set_service([FRONTEND], slot=3, mode=Mode.HOLD)
+    events = Events(datapath)
+    with place.serve() as server:
+        with place.call() as caller:
+            events.until(lambda: events.held)
+            held = parse_held(events.held[0])
+            datapath.set_service([FRONTEND], slot=3, mode=Mode.SETTLE)
+            datapath.watch(held.syn.flow)
+            replay(place, datapath, held)
+            accepted, _ = server.accept()
+            caller.shutdown(socket.SHUT_WR)
+            accepted.close()
+            assert select.select([caller], [], [], 5)[0]
+            assert caller.recv(1) == b""
+        assert place.at_node(resets_sent) == 0
+        if is_watched_again:
+            datapath.watch(held.syn.flow)
+        replay(place, datapath, held)
+        # Its SYN-ACK meets a client in TIME_WAIT, and what that says meets a RST, before this call.
+        with place.call():
+            server.accept()[0].close()
+        assert place.at_node(resets_sent) == is_watched_again
 
 
 def test_a_syn_whose_checksum_was_left_partial_would_not_have_done(place: Place) -> None:

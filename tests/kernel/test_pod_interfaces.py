@@ -2,7 +2,6 @@
 
 import json
 import socket
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from pyroute2 import IPRoute
 
 from tests.kernel.events import Events, until
 from tests.kernel.namespaces import Namespace, cable
+from tests.kernel.place import FOREIGN, retransmitted
 from wangell_daemon.datapath import Datapath, Handover, PodInterfaces, detach_pod_interfaces
 from wangell_daemon.datapath.compiler import compile_program, load_tc
 from wangell_daemon.datapath.rtnetlink import EGRESS, INGRESS, Rtnetlink
@@ -25,7 +25,6 @@ T = TypeVar("T")
 VIP, PORT, TARGET_PORT = "10.96.0.7", 80, 8080
 FRONTEND = frontend_key(VIP, PORT)
 ETH_P_ALL, ETH_P_IP = 0x0003, 0x0800
-TOTAL_RETRANS = struct.Struct("=100xI")  # struct tcp_info, as far as tcpi_total_retrans
 
 
 class Node:
@@ -91,10 +90,9 @@ class Node:
         self, interface: str, *, parent: int = INGRESS, protocol: int = ETH_P_ALL
     ) -> None:
         """What a network plugin has there, at the highest priority: a program that drops all."""
-        # XDP_PASS is TC_ACT_SHOT.
-        compiled = compile_program("wake.bpf.c")
+        compiled = compile_program(FOREIGN)
         self._leaving.callback(compiled.cleanup)
-        fd = load_tc(compiled, "wangell_pass").fd
+        fd = load_tc(compiled, "foreign_drop").fd
         where = {"parent": parent, "prio": 1, "handle": 1, "protocol": protocol}
 
         def add() -> None:
@@ -349,10 +347,7 @@ def test_a_pods_syn_is_held_replayed_and_answered_and_is_the_only_one(
                 accepted.sendall(b"hello")
                 caller.settimeout(5)
                 assert caller.recv(5) == b"hello"
-        (retransmitted,) = TOTAL_RETRANS.unpack(
-            caller.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TOTAL_RETRANS.size)
-        )
-        assert retransmitted == 0
+        assert retransmitted(caller) == 0
     assert parse_answered(events.answered[0]).flow == held.syn.flow
     reasons = datapath.reasons()
     # The replay passes tc again, and goes in because its flow is waited for.

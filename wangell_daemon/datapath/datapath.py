@@ -48,7 +48,7 @@ class Datapath:
         self._wake = compile_program("wake.bpf.c")
         self._hold_program = load_xdp(self._wake, "wangell_wake")
         self.call_program_fd: int = load_tc(self._wake, "wangell_call").fd
-        self._injector = Injector(load_xdp(self._wake, "wangell_pass").fd)
+        self._injector = Injector(load_xdp(self._wake, "wangell_replay").fd)
         self._services: Any = self._wake[b"services"]
         self._sources = Sources(self._wake[b"sources"])
         self._activity = ActivityMemory(self._wake[b"activity"].map_fd)
@@ -138,7 +138,10 @@ class Datapath:
         _discard(self._unanswered, flow)
 
     def inject(self, frame: bytes, *, ifindex: int, rx_queue: int) -> None:
-        """Let a frame, its checksums whole, enter the stack. Raises OSError."""
+        """Let a watched flow's frame, its checksums whole, enter the stack. Raises OSError.
+
+        Once the flow has answered, and was not watched again, nothing enters.
+        """
         self._injector.inject(frame, ifindex=ifindex, rx_queue=rx_queue)
 
     def beat(self) -> None:

@@ -1,6 +1,6 @@
 """Letting a held frame enter the stack, as if it had just arrived on its interface.
 
-BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES (Linux 5.18) of a program that returns XDP_PASS:
+BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES (Linux 5.18) of `wangell_replay`, an XDP program:
 rp_filter, conntrack, kube-proxy and the address all see the frame as they would the original.
 """
 
@@ -52,7 +52,7 @@ class _TestRun(ctypes.Structure):  # union bpf_attr, its `test` member
 
 
 class Injector:
-    """Injects frames through `program_fd`, an XDP program that passes everything."""
+    """Injects frames through `program_fd`, an XDP program that passes what is to enter."""
 
     def __init__(self, program_fd: int) -> None:
         # Kept between calls: building them anew cost a third of an injection.
