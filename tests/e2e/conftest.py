@@ -1,7 +1,7 @@
 """A cluster with Wangell on it, installed by the commands that README gives to users."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from deploy.images.build import build as build_image
 from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import NOT_OURS
 from tests.cluster.given import GivenCluster
+from tests.e2e.evidence import evidence
 from tests.e2e.footprint import Footprint, footprint
 from tests.e2e.readme import INSTALL, UNINSTALL, run
 from tests.e2e.wangell import NAME, AnyWangell, Wangell
@@ -41,6 +42,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("any_cluster") is None:
             item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure says what Wangell's pods said, before anything is taken away."""
+    report = yield
+    wangell = getattr(item, "funcargs", {}).get("installed")
+    if report.failed and wangell is not None:
+        report.sections.append(("Wangell", evidence(wangell)))
+    return report
 
 
 @pytest.fixture(scope="session")
