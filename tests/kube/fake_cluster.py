@@ -31,6 +31,9 @@ class Tap:
         self.is_open = asyncio.Event()
         self.is_open.set()
 
+    def is_closing(self) -> bool:
+        return False
+
     def pause_reading(self) -> None:
         self.is_open.clear()
 

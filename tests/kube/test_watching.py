@@ -11,7 +11,7 @@ from tests.kube import virtual_time
 from tests.kube.fake_cluster import FakeCluster, Tap
 from tests.kube.virtual_time import settle
 from wangell_controller.kube.api import Selection
-from wangell_controller.kube.errors import GoneError, UnavailableError
+from wangell_controller.kube.errors import ForbiddenError, GoneError, UnavailableError
 from wangell_controller.kube.resources import NODES, PODS
 from wangell_controller.kube.valve import Valve
 from wangell_controller.kube.watching import Watched
@@ -168,6 +168,20 @@ def test_an_api_server_that_does_not_answer_is_asked_ever_more_seldom() -> None:
         assert not watcher.watched.whole.is_set()
         cluster.refusals.clear()
         await settle(10)
+        assert watcher.watched.whole.is_set()
+
+    story(body)
+
+
+def test_an_api_server_that_is_back_and_says_no_at_first_is_asked_again_soon() -> None:
+    async def body(cluster: FakeCluster) -> None:
+        away = [("LIST", UnavailableError("down"))] * 10
+        refused = [("LIST", ForbiddenError("has no rules yet"))] * 3
+        cluster.refusals = [*away, *refused]
+        watcher = Watcher(cluster)
+        while len(cluster.refusals) >= len(refused):
+            await settle(0.1)
+        await settle(1)
         assert watcher.watched.whole.is_set()
 
     story(body)

@@ -13,7 +13,10 @@ __all__ = ["Readable", "Valve"]
 
 
 class Readable(Protocol):
-    """What of an asyncio.ReadTransport is used."""
+    """What of an asyncio.ReadTransport is used. TLS's has no limits any more once it is closing."""
+
+    def is_closing(self) -> bool:
+        """Whether the connection was lost, or is being closed."""
 
     def pause_reading(self) -> None:
         """Read no more."""
@@ -68,12 +71,12 @@ class Valve:
         self._resume()
 
     def _resume(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             _limit(self._transport)
             self._transport.resume_reading()
 
     def _pause(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
             _limit(self._transport, high=0)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from wangell_controller.kube.api import Happenings, Listed, Selection
 from wangell_controller.kube.backoff import Backoff
-from wangell_controller.kube.errors import GoneError, KubeError
+from wangell_controller.kube.errors import GoneError, KubeError, UnavailableError
 from wangell_controller.kube.resources import key_of
 from wangell_controller.kube.valve import Valve
 
@@ -57,6 +57,7 @@ class Watched:
         self._hurries_until = -math.inf
         self._version: str | None = None
         self._backoff = Backoff(RETRY_S_MIN, RETRY_S_MAX)
+        self._was_away = False
 
     async def follow(self) -> None:
         """List and watch, for as long as it is let. Raises nothing that is the API server's."""
@@ -69,8 +70,10 @@ class Watched:
                     await self._pause("it ended at once")
             except GoneError as error:
                 self._version = None
+                self._has_failed(error)
                 await self._pause(f"to be listed anew: {error}")
             except KubeError as error:
+                self._has_failed(error)
                 await self._pause(str(error))
 
     def hurry(self, for_s: float) -> None:
@@ -113,6 +116,13 @@ class Watched:
             self._objects[key] = after
         if before is not None or after is not None:
             self._on_change(key, before, after)
+
+    def _has_failed(self, error: KubeError) -> None:
+        """One that is back says no at first: it has its own rules and versions to read."""
+        is_away = isinstance(error, UnavailableError)
+        if self._was_away and not is_away:
+            self._backoff.reset()
+        self._was_away = is_away
 
     async def _pause(self, why: str) -> None:
         delay_s = self._backoff.next_s()
