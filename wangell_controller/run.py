@@ -1,7 +1,6 @@
 """A controller's life: read, stand by or lead, leave."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -38,15 +37,14 @@ async def run(settings: Settings) -> None:
     """
     keys = read_keys(settings.key_dir)
     declared = _read(settings)
-    with contextlib.ExitStack() as leaving:
-        life = _Life(settings, RunDirectory(settings.run_dir), declared)
-        await life.begin(keys)
-        if settings.metrics_address is not None:
-            serve_metrics(life.metrics, settings.metrics_address, leaving)
-        keep_quick()
-        _notify_ready()
-        await life.until_stopped()
-        await life.end()
+    life = _Life(settings, RunDirectory(settings.run_dir), declared)
+    await life.begin(keys)
+    if settings.metrics_address is not None:
+        serve_metrics(life.metrics, settings.metrics_address)
+    keep_quick()
+    _notify_ready()
+    await life.until_stopped()
+    await life.end()
 
 
 def _read(settings: Settings) -> Declared:

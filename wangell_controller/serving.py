@@ -1,6 +1,5 @@
 """What every controller does beside its work: metrics for Prometheus, and keeping quick."""
 
-import contextlib
 import gc
 import logging
 import sys
@@ -18,17 +17,17 @@ log = logging.getLogger(__name__)
 SWITCH_INTERVAL_S = 0.0002
 
 
-def serve_metrics(metrics: Metrics, address: Address, leaving: contextlib.ExitStack) -> None:
-    """Serve until `leaving` is closed. Raises OSError where the address cannot be had."""
+def serve_metrics(metrics: Metrics, address: Address) -> None:
+    """Serve until the process ends: a server that is told to looks up to half a second later.
+
+    Raises OSError where the address cannot be had.
+    """
     host, port = address
     try:
-        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+        server, _thread = start_http_server(port, addr=host, registry=metrics.registry)
     except OSError as error:
         reason = f"metrics cannot be served at {host}:{port}: {error.strerror}"
         raise OSError(error.errno, reason) from error
-    leaving.callback(thread.join)
-    leaving.callback(server.server_close)
-    leaving.callback(server.shutdown)
     log.info("metrics at http://%s:%d/metrics", host, server.server_port)
 
 

@@ -75,7 +75,7 @@ async def _serve(settings: Settings, datapath: Datapath) -> bool:
     """Serve until a signal. Returns whether there is no service that a successor would hold."""
     with contextlib.ExitStack() as leaving:
         agent = _agent(settings, datapath, leaving)
-        _serve_metrics(settings, agent, datapath, leaving)
+        _serve_metrics(settings, agent, datapath)
         pods = _pod_interfaces(settings, agent, datapath, leaving)
         _take_over(datapath, pods, agent)
         _follow_addresses(agent, datapath, leaving)
@@ -135,19 +135,15 @@ def _own_calls() -> OwnCalls | None:
         return None
 
 
-def _serve_metrics(
-    settings: Settings, agent: Agent, datapath: Datapath, leaving: contextlib.ExitStack
-) -> None:
+def _serve_metrics(settings: Settings, agent: Agent, datapath: Datapath) -> None:
     metrics = agent.metrics
     metrics.count("xdp_packets", "Packets by why they left XDP or tc.", datapath.reasons)
     metrics.count("datagrams_dropped", "Datagrams not believed, by reason.", agent.link.drops)
     if settings.metrics_address is None:
         return
     host, port = settings.metrics_address
-    server, thread = start_http_server(port, addr=host, registry=metrics.registry)
-    leaving.callback(thread.join)
-    leaving.callback(server.server_close)
-    leaving.callback(server.shutdown)
+    # It ends with the process. Asked to, it would look up to half a second later.
+    start_http_server(port, addr=host, registry=metrics.registry)
     log.info("metrics at http://%s:%d/metrics", host, port)
 
 

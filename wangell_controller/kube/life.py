@@ -5,7 +5,6 @@ has led never stands by again: where it loses the Lease it ends, and its pod beg
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
@@ -259,14 +258,13 @@ async def run(settings: KubeSettings) -> None:
     """
     api = await Api.connect(settings.kubeconfig)
     life = Life(settings, api)
-    with contextlib.ExitStack() as leaving:
-        if settings.metrics_address is not None:
-            serve_metrics(life.metrics, settings.metrics_address, leaving)
-        health = None
-        if settings.health_address is not None:
-            health = await Health.serve(settings.health_address, lambda: life.missing)
-        try:
-            await life.run()
-        finally:
-            if health is not None:
-                await health.aclose()
+    if settings.metrics_address is not None:
+        serve_metrics(life.metrics, settings.metrics_address)
+    health = None
+    if settings.health_address is not None:
+        health = await Health.serve(settings.health_address, lambda: life.missing)
+    try:
+        await life.run()
+    finally:
+        if health is not None:
+            await health.aclose()

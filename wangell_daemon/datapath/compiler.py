@@ -20,12 +20,12 @@ def compile_program(name: str) -> Any:
 
     Raises DatapathError with the compiler's or the verifier's last lines.
     """
-    with tempfile.TemporaryDirectory(prefix="wangell-headers-") as tree, _kernel_source(tree):
+    with _kernel_source() as headers:
         return quietly(
             f"compiling {name}",
             lambda bpf: bpf(
                 src_file=os.fsencode(EBPF / name),
-                cflags=[f"-I{EBPF}", "-Wno-everything"],
+                cflags=[f"-I{EBPF}", *headers, "-Wno-everything"],
             ),
         )
 
@@ -52,13 +52,16 @@ def _bcc() -> Any:
 
 
 @contextmanager
-def _kernel_source(tree: str) -> Iterator[None]:
-    build_header_tree(Path(tree) / "kernel")
-    os.environ["BCC_KERNEL_SOURCE"] = str(Path(tree) / "kernel")
-    try:
-        yield
-    finally:
-        del os.environ["BCC_KERNEL_SOURCE"]
+def _kernel_source() -> Iterator[list[str]]:
+    """Yield the flags by which clang finds what BCC does not."""
+    with tempfile.TemporaryDirectory(prefix="wangell-headers-") as tree:
+        kernel = Path(tree) / "kernel"
+        flags = build_header_tree(kernel)
+        os.environ["BCC_KERNEL_SOURCE"] = str(kernel)
+        try:
+            yield flags
+        finally:
+            del os.environ["BCC_KERNEL_SOURCE"]
 
 
 def quietly(what: str, work: Callable[[Any], Any]) -> Any:

@@ -20,11 +20,12 @@ _ARCHITECTURES = {
 _SYSTEM = Path("/usr/include")
 
 
-def build_header_tree(root: Path) -> None:
-    """Fill `root`, an empty directory, with what BCC_KERNEL_SOURCE must name.
+def build_header_tree(root: Path) -> list[str]:
+    """Fill `root`, new, with what BCC_KERNEL_SOURCE must name. Returns clang's flags.
 
-    Our few files are copied by links, linux-libc-dev gives the rest; `uapi/linux/bpf.h` is left
-    empty, because BCC brings a newer one than most distributions have.
+    Our few files, by links. For the rest clang looks into linux-libc-dev's own directory, which the
+    flags name: its 570 headers, linked one by one, took longer than all that is compiled. Before it
+    comes `uapi/linux/bpf.h`, empty: BCC brings a newer one than most distributions have.
     """
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
@@ -33,21 +34,22 @@ def build_header_tree(root: Path) -> None:
         raise DatapathError("the kernel's uapi headers are missing: apt-get install linux-libc-dev")
     arch, triplet = _ARCHITECTURES[machine]
     ours = EBPF / "headers"
-    uapi = root / "include" / "uapi"
+    uapi, system = root / "include" / "uapi", root / "system"
     _link_all(ours / "include" / "linux", root / "include" / "linux")
     _link_all(ours / "arch" / arch / "include" / "asm", root / "arch" / arch / "include" / "asm")
-    _link_all(_SYSTEM / "linux", uapi / "linux", leave_out="bpf.h")
-    (uapi / "linux" / "bpf.h").write_text("/* BCC brings its own. */\n")
-    (uapi / "asm-generic").symlink_to(_SYSTEM / "asm-generic")
     for generated in ("include/generated/uapi/linux", f"arch/{arch}/include/generated"):
         (root / generated).mkdir(parents=True)
+    (uapi / "linux").mkdir(parents=True)
+    (uapi / "linux" / "bpf.h").write_text("/* BCC brings its own. */\n")
     arch_uapi = root / "arch" / arch / "include" / "uapi"
     arch_uapi.mkdir(parents=True)
     (arch_uapi / "asm").symlink_to(_SYSTEM / triplet / "asm")
+    system.mkdir()
+    (system / "uapi").symlink_to(_SYSTEM)
+    return [f"-I{system}", f"-I{_SYSTEM}"]
 
 
-def _link_all(source: Path, target: Path, *, leave_out: str = "") -> None:
+def _link_all(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
     for entry in os.scandir(source):
-        if entry.name != leave_out:
-            (target / entry.name).symlink_to(entry.path)
+        (target / entry.name).symlink_to(entry.path)
