@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self, TypeVar
 
+from wangell_controller.keys import generate_keys
 from wangell_lab import kube_proxy, preflight, wiring, xdp
 from wangell_lab.capture import Capture, stamping
 from wangell_lab.client import Client
@@ -20,7 +21,6 @@ from wangell_lab.programs import (
     Daemon,
     controller_command,
     daemon_command,
-    generate_keys,
 )
 from wangell_lab.reaper import end_all, is_server, pids_in
 from wangell_lab.registry import Claim, Registry

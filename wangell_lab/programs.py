@@ -1,7 +1,6 @@
 """Wangell's two programs as the lab runs them: their command lines, and the files they write."""
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ __all__ = [
     "Daemon",
     "controller_command",
     "daemon_command",
-    "generate_keys",
     "program",
 ]
 
@@ -40,18 +38,6 @@ def program(name: str) -> str:
     if found is None:
         raise LabError(f"no {name} beside {sys.executable}: run `make setup`")
     return found
-
-
-def generate_keys(directory: Path) -> None:
-    """Write a new pair of keys for controllers and daemons into `directory`. Raises LabError."""
-    made = subprocess.run(
-        [program("wangell-controller"), "keygen", str(directory)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode != 0:
-        raise LabError(f"wangell-controller keygen: {made.stderr.strip()}")
 
 
 def controller_command(

@@ -9,11 +9,11 @@ import pytest
 
 from tests.lab.clusters import REPLAY_MARGIN_NS, at_zero, callers, metric
 from tests.lab.helpers import ended, has_refused
+from wangell_controller.keys import generate_keys
 from wangell_lab import Lab, LabError
 from wangell_lab.capture import Capture
 from wangell_lab.client import Exchange
 from wangell_lab.frames import Segment
-from wangell_lab.programs import generate_keys
 from wangell_lab.reaper import end_all
 from wangell_lab.topology import EXAMPLE
 from wangell_lab.wakes import problem_with, wake

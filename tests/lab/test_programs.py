@@ -13,7 +13,6 @@ from wangell_lab.programs import (
     Controller,
     controller_command,
     daemon_command,
-    generate_keys,
     program,
 )
 
@@ -79,14 +78,6 @@ def test_a_program_that_is_not_installed_is_named_with_the_remedy(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LabError, match=r"no wangell-daemon beside .*: run `make setup`"):
         program("wangell-daemon")
-
-
-def test_keys_that_cannot_be_written_are_an_error_of_the_controllers(tmp_path: Path) -> None:
-    in_the_way = tmp_path / "file"
-    in_the_way.touch()
-    with pytest.raises(LabError, match="wangell-controller keygen: "):
-        generate_keys(in_the_way / "keys")
-    assert in_the_way.is_file()
 
 
 def test_replicas_are_read_from_the_status_of_the_service_asked_for(tmp_path: Path) -> None:
