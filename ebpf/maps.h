@@ -14,7 +14,8 @@ BPF_LPM_TRIE(sources, struct source, u32, SOURCES_MAX);
  * microsecond, which is the same answer. */
 BPF_F_TABLE("array", u32, struct activity, activity, SLOTS_MAX, BPF_F_MMAPABLE);
 
-/* Daemon writes before it replays; the client's first packet deletes, or the daemon when it gives up. */
+/* Daemon writes before it replays; the client's first packet deletes, or the daemon when it gives up.
+ * What is not in it enters no more. */
 BPF_HASH(unanswered, struct flow, u32, UNANSWERED_MAX);
 
 /* Daemon writes each second, program reads on the hold path alone. */

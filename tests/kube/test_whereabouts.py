@@ -5,7 +5,7 @@ from tests.kube.rivals import StandingBy
 from tests.kube.stories import story
 from tests.kube.virtual_time import settle
 from wangell_controller.kube.pace import REST_S
-from wangell_controller.kube.resources import DEPLOYMENTS
+from wangell_controller.kube.resources import DEPLOYMENTS, RAISED
 from wangell_controller.kube.whereabouts import ENDPOINTS_MAX, FOLLOW_S
 from wangell_proto.vocabulary import Endpoint, Listening, Raised
 
@@ -151,6 +151,30 @@ async def test_whoever_asks_again_is_told_again_and_nobody_else(house: KubeHouse
     other.wake(0)
     await settle(0.05)
     assert (told(other), told(other, "node2")) == ([raised(POD)], [])
+    await other.end()
+
+
+@story
+async def test_of_pods_that_have_gone_nothing_is_told_again(house: KubeHouse) -> None:
+    """A service that was deleted and is declared anew counts its wakes from the first."""
+    other = await standing_by(house)
+    other.wake(0)
+    house.schedule()
+    await settle(0.05)
+    listens(other, address="10.244.0.9")
+    house.end_pod()
+    anew = {"metadata": {"annotations": {RAISED: None}}, "spec": {"replicas": 0}}
+    house.cluster.change(DEPLOYMENTS.path("default", NAME), **anew)
+    await settle(0.05)
+    told(other)
+    other.wake(0)
+    await settle(0.05)
+    other.stand_in.link_up("node3")
+    assert told(other) == told(other, "node3") == []
+    house.schedule("pod-2")
+    await settle(0.05)
+    second = Endpoint(address="", node="node1", workload="pod-2")
+    assert told(other) == told(other, "node3") == [raised(second)]
     await other.end()
 
 

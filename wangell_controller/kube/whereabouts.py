@@ -110,6 +110,10 @@ class Whereabouts:
     def _tell(self, key: str, followed: _Followed) -> bool:
         """Return whether there was something new."""
         there = self._endpoints(key)
+        if not there:
+            # Whoever asks next would let callers in to what has gone, where conntrack keeps them.
+            followed.told = None
+            return False
         listening = [
             dataclasses.replace(each, address=each.address or followed.heard[each.workload])
             for each in there
@@ -121,7 +125,7 @@ class Whereabouts:
             endpoints=tuple(listening or there)[:ENDPOINTS_MAX],
             is_listening=bool(listening),
         )
-        if not there or raised == followed.told:
+        if raised == followed.told:
             return False
         followed.told = raised
         for peer in self._peers:
