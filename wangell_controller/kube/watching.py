@@ -70,11 +70,9 @@ class Watched:
                     await self._pause("it ended at once")
             except GoneError as error:
                 self._version = None
-                self._has_failed(error)
                 await self._pause(f"to be listed anew: {error}")
             except KubeError as error:
-                self._has_failed(error)
-                await self._pause(str(error))
+                await self._pause(str(error), is_away=isinstance(error, UnavailableError))
 
     def hurry(self, for_s: float) -> None:
         """Read at once what has come, and rest no more for so long."""
@@ -117,14 +115,11 @@ class Watched:
         if before is not None or after is not None:
             self._on_change(key, before, after)
 
-    def _has_failed(self, error: KubeError) -> None:
-        """One that is back says no at first: it has its own rules and versions to read."""
-        is_away = isinstance(error, UnavailableError)
+    async def _pause(self, why: str, *, is_away: bool = False) -> None:
         if self._was_away and not is_away:
+            # One that is back says no at first: it has its own rules and versions to read.
             self._backoff.reset()
         self._was_away = is_away
-
-    async def _pause(self, why: str) -> None:
         delay_s = self._backoff.next_s()
         log.warning("%s: watched again in %.1f s: %s", self._name, delay_s, why)
         await asyncio.sleep(delay_s)
