@@ -23,6 +23,8 @@ KUBELET_SYSCTLS = (
     "vm/overcommit_memory",
     "vm/panic_on_oom",
 )
+# Of /var/lib/containerd: an image of ours is 400 MB.
+ON_DISK = ("io.containerd.content.v1.content", "io.containerd.snapshotter.v1.overlayfs/snapshots")
 READY_TIMEOUT_S = 30.0
 
 
@@ -156,7 +158,7 @@ class Node:
         self._mount_cgroups()
         # containerd, CNI and kubelet write below these, some at paths that cannot be set.
         run(*mount, "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
-        run(*mount, "--bind", self.directory / "lib", "/var/lib")
+        self._mount_lib()
         run(*mount, "--bind", self.directory / "log", "/var/log")
         for name in KUBELET_SYSCTLS:
             copy = self.directory / "sysctl" / name.replace("/", ".")
@@ -164,6 +166,19 @@ class Node:
             run(*mount, "--bind", copy, Path("/proc/sys", name))
         # Volumes may ask for their mounts to be passed on, and containerd wants them shared for it.
         run("mount", "--make-rshared", "/")
+
+    def _mount_lib(self) -> None:
+        """What containerd and kubelet know is in memory, what images unpack to is on the disk.
+
+        A start and its end wait some forty times for what they write, and it ends with the cluster.
+        """
+        mount = ("mount", "--no-mtab")
+        self.namespaces.run(*mount, "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/var/lib")
+        for name in ON_DISK:
+            on_disk, seen_at = self.directory / "lib" / name, Path("/var/lib/containerd", name)
+            on_disk.mkdir(parents=True)
+            self.namespaces.run("mkdir", "-p", seen_at)
+            self.namespaces.run(*mount, "--bind", on_disk, seen_at)
 
     def _mount_cgroups(self) -> None:
         found = hierarchies()
