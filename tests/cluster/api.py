@@ -37,12 +37,16 @@ class ApiConnection(http.client.HTTPSConnection):
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The response's JSON; RuntimeError with the API server's message otherwise."""
+        return json.loads(self.exchange(method, path, body))
+
+    def exchange(self, method: str, path: str, body: Any = None) -> str:
+        """The response as it is; RuntimeError with the API server's message otherwise."""
         headers = {"Content-Type": MERGE_PATCH if method == "PATCH" else "application/json"}
         self.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = self.getresponse()
-        answer = json.loads(response.read())
+        answer = response.read().decode(errors="replace")
         if response.status >= 400:
-            raise RuntimeError(f"{method} {path} ({response.status}): {answer.get('message')}")
+            raise RuntimeError(f"{method} {path} ({response.status}): {_message(answer)}")
         return answer
 
     def scale(self, deployment: str, replicas: int, *, namespace: str = "default") -> float:
@@ -51,3 +55,10 @@ class ApiConnection(http.client.HTTPSConnection):
         called_s = time.monotonic()
         self.call("PATCH", path, {"spec": {"replicas": replicas}})
         return called_s
+
+
+def _message(answer: str) -> str:
+    try:
+        return str(json.loads(answer)["message"])
+    except (ValueError, LookupError, TypeError):
+        return answer

@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import http.client
 import itertools
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -148,8 +147,8 @@ class Cluster(Kubernetes):
     ) -> None:
         """Give a LoadBalancer Service its address, and announce it: where no MetalLB does."""
         ingress = {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
-        patch = ("--subresource=status", "--type=merge", f"--patch={json.dumps(ingress)}")
-        self.kubectl("patch", "service", service, f"--namespace={namespace}", *patch)
+        path = f"/api/v1/namespaces/{namespace}/services/{service}/status"
+        self._exchange("PATCH", path, ingress)
         self.announce(address, node=node)
 
     def import_image(self, archive: Path) -> None:
@@ -172,13 +171,9 @@ class Cluster(Kubernetes):
         for node in others:
             node.wait_for_kube_proxy()
 
-    def ask(self, path: str) -> Any:
-        """GET, over a kept connection, which a restart of the API server may have closed."""
-        with self._asking:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                return self._api.call("GET", path)
-            self._api.close()
-            return self._api.call("GET", path)
+    def read(self, path: str) -> str:
+        """GET, over a kept connection."""
+        return self._exchange("GET", path)
 
     def api(self) -> contextlib.closing[ApiConnection]:
         """A kept-alive connection to the API server, for calls whose time matters."""
@@ -194,6 +189,14 @@ class Cluster(Kubernetes):
         for process in self.processes:
             yield f"--- {process.log}"
             yield from process.last_lines(count)
+
+    def _exchange(self, method: str, path: str, body: Any = None) -> str:
+        """Over a kept connection, which a restart of the API server may have closed."""
+        with self._asking:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self._api.exchange(method, path, body)
+            self._api.close()
+            return self._api.exchange(method, path, body)
 
     def _start(self, kube_proxy_mode: str, pause: Path) -> None:
         with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.cluster import resources
+
 # kubectl's own commands; one that waits has its own, shorter, and gets to say what it waited for.
 COMMAND_TIMEOUT_S = 120.0
 
@@ -50,12 +52,23 @@ class Kubernetes:
         return self.kubectl("delete", "--ignore-not-found", "--filename=-", text=manifest)
 
     def get(self, resource: str, *options: str) -> Any:
-        """An object, such as deployment/hello, or a list of them, as the API's JSON."""
-        return json.loads(self.kubectl("get", resource, "--output=json", *options))
+        """An object, such as deployment/hello, or a list of them, as the API's JSON.
+
+        Options as kubectl's own (tests/cluster/resources.py).
+        """
+        return self.ask(resources.path(resource, *options))
+
+    def get_all(self, kinds: str, *options: str) -> list[Any]:
+        """Objects of several kinds, separated by commas."""
+        return list(json.loads(self.kubectl("get", kinds, "--output=json", *options))["items"])
 
     def ask(self, path: str) -> Any:
         """GET a path of the API server, as JSON."""
-        return json.loads(self.kubectl("get", "--raw", path))
+        return json.loads(self.read(path))
+
+    def read(self, path: str) -> str:
+        """GET a path of the API server, as it is: a pod's log, say."""
+        return self.kubectl("get", "--raw", path)
 
     def wait_for(
         self,

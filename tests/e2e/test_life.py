@@ -157,7 +157,7 @@ def test_deleted_it_leaves_nothing(declared: Wangell) -> None:
 
     label = f"--selector=wangell.loutres.me/service={NAME}"
     until(
-        lambda: not cluster.get("deployments,services,pods,endpointslices", label)["items"],
+        lambda: not cluster.get_all("deployments,services,pods,endpointslices", label),
         "nothing left of it",
         timeout_s=60,
     )
@@ -179,7 +179,7 @@ def test_fifty_services_at_once_reconcile(installed: Wangell) -> None:
         ours = ("deployments,services", "--selector=app.kubernetes.io/managed-by=wangell")
         # A status is there before the objects that it tells of.
         made = 2 * MANY
-        until(lambda: len(cluster.get(*ours)["items"]) == made, "their objects", timeout_s=60)
+        until(lambda: len(cluster.get_all(*ours)) == made, "their objects", timeout_s=60)
         assert installed.restarts() == 0
     finally:
         cluster.delete(many)

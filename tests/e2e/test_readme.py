@@ -61,7 +61,7 @@ def test_a_second_apply_changes_nothing(installed: AnyWangell) -> None:
 def _versions(wangell: AnyWangell) -> dict[str, int]:
     """What of ours the API server has, by its generation: a status may change, a spec may not."""
     kinds = "deployments,daemonsets,poddisruptionbudgets,crds,clusterroles,roles,networkpolicies"
-    found = wangell.cluster.get(kinds, "--all-namespaces")["items"]
+    found = wangell.cluster.get_all(kinds, "--all-namespaces")
     ours = [each for each in found if "wangell" in each["metadata"]["name"]]
     assert {each["kind"] for each in ours} >= {"Deployment", "DaemonSet", "PodDisruptionBudget"}
     return {

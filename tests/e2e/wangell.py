@@ -7,10 +7,10 @@ from typing import Any
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.given import GivenCluster
-from tests.cluster.kubectl import KubectlError
 from tests.cluster.waiting import until
 
-SYSTEM = "--namespace=wangell-system"
+SYSTEM_NAMESPACE = "wangell-system"
+SYSTEM = f"--namespace={SYSTEM_NAMESPACE}"
 SAMPLE = Path(__file__).parents[2] / "samples/serverless-example.yaml"
 NAME = "serverless-example"
 CONTROLLER = "wangell-controller-"
@@ -51,8 +51,8 @@ class AnyWangell:
     def log(self, pod: str) -> str:
         """What a pod of ours has written; nothing where it has not begun to."""
         try:
-            return self.cluster.kubectl("logs", SYSTEM, pod)
-        except KubectlError:
+            return self.cluster.read(f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods/{pod}/log")
+        except RuntimeError:
             return ""
 
     def restarts(self) -> int:
@@ -87,7 +87,7 @@ class AnyWangell:
 
     def expose(self, address: str, *, node: str = "node1", name: str = NAME) -> None:
         """Give a service its address: where no MetalLB does."""
-        until(lambda: self._exists(f"service/{name}"), f"service/{name}", timeout_s=30)
+        until(lambda: self._has_service(name), f"service/{name}", timeout_s=30)
         self.cluster.assign_address(name, address, node=node)
         until(lambda: "loadBalancerIP" in self.status(name), "address", timeout_s=30)
 
@@ -117,7 +117,7 @@ class AnyWangell:
 
     def events(self, name: str = NAME) -> list[str]:
         """What is told of it, oldest first."""
-        found = self.cluster.get("events.events.k8s.io")["items"]
+        found = self.cluster.get("events")["items"]
         of_it = [each for each in found if each["regarding"].get("name") == name]
         of_it = [each for each in of_it if each["regarding"]["kind"] == "WangellService"]
         return [each["note"] for each in sorted(of_it, key=lambda each: str(each["eventTime"]))]
@@ -135,8 +135,8 @@ class AnyWangell:
         spec = self.cluster.get(f"deployment/{name}")["spec"]["template"]["spec"]
         return {"spec": {"nodeSelector": spec.get("nodeSelector")}}
 
-    def _exists(self, resource: str) -> bool:
-        return bool(self.cluster.kubectl("get", resource, "--ignore-not-found", "--output=name"))
+    def _has_service(self, name: str) -> bool:
+        return bool(self.cluster.get("services", f"--field-selector=metadata.name={name}")["items"])
 
 
 class Wangell(AnyWangell):
