@@ -9,7 +9,7 @@ number that the wake their SYNs wait for was tried, and answer them with RST. Th
 it again, but not before a back-off that doubles with every failure in a row: clients retry within a
 second, and a server that never comes up must not be started at their pace. A wake that comes
 earlier waits. A server that ends while Warm makes the service Cold as well, but has worked: its
-next wake starts it at once.
+next wake starts it at once. So does one that was to be replaced, and was scaled to zero instead.
 """
 
 import logging
@@ -99,7 +99,7 @@ class Applier:
         # costs every node a turn on the CPUs that start the pod.
         if not (happened is PhaseInput.WAKE and service.is_unplaced):
             self.publish(service)
-        service.reason = reason
+        service.reason, service.is_replacing = reason, happened is PhaseInput.REPLACED
         log.info("%s: %s -> %s (%s)", service.key, before.value, after.value, reason)
         self._on_change(service.key)
 
@@ -149,7 +149,9 @@ class Applier:
 
     def _end(self, service: Service, before: Phase, happened: PhaseInput, reason: str) -> str:
         """Return the reason, with what the backend knows beside it."""
-        is_failure = before is Phase.WAKING and happened is not PhaseInput.CHANGED
+        has_worked = service.is_replacing and happened is PhaseInput.ENDED
+        is_asked_for = happened is PhaseInput.CHANGED
+        is_failure = before is Phase.WAKING and not (has_worked or is_asked_for)
         if is_failure:
             known = self.backend.trouble(service.key)
             service.failure = known or Trouble(reason=_camel(happened), message=reason)

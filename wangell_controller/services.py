@@ -47,6 +47,8 @@ class Service:
     "Draining: live connections by peer"
     counting: Counting = field(default_factory=Counting)
     "Of its live connections, in this phase"
+    is_replacing: bool = False
+    "Waking because its replica has gone, and the platform starts another: it has worked"
     backoff_s: float = 0.0
     "Doubles with every failed start in a row"
     may_start_at: float = 0.0

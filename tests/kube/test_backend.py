@@ -16,7 +16,7 @@ from wangell_controller.kube.errors import (
     RefusedError,
     UnavailableError,
 )
-from wangell_controller.kube.pace import PODS_REST_S, REST_S
+from wangell_controller.kube.pace import PLACED_S, PODS_REST_S, REST_S
 from wangell_controller.kube.resources import DEPLOYMENTS, NODES, SERVICES
 from wangell_proto.vocabulary import Endpoint, Frontend, Phase, Started
 
@@ -42,7 +42,7 @@ async def test_started_is_told_when_the_api_has_answered_and_not_before(house: K
     house.wake()
     house.schedule()
     assert house.link.sent == []
-    await settle(PODS_REST_S + 0.01)
+    await settle(PLACED_S + 0.01)
     ((peer, started),) = house.link.sent
     assert peer == "node1"
     assert isinstance(started, Started)
@@ -87,9 +87,10 @@ async def test_of_what_a_wake_changes_pods_alone_are_read_soon(house: KubeHouse)
     house.wake()
     await settle(0.01)
     house.schedule()
-    house.cluster.change(DEPLOYMENT, status={"replicas": 1})
-    await settle(PODS_REST_S)
+    await settle(PLACED_S)
     assert [each.workload for each in house.record.endpoints] == ["pod-1"]
+    house.cluster.change(DEPLOYMENT, status={"replicas": 1})
+    await settle(0.01)
     assert "status" not in (house.inventory.deployment(KEY) or {})
     await settle(REST_S)
     assert "status" in (house.inventory.deployment(KEY) or {})
@@ -175,7 +176,7 @@ async def test_a_pod_is_in_the_record_as_soon_as_a_node_has_it(house: KubeHouse)
     await settle(0.01)
     assert house.record.endpoints == ()
     house.schedule()
-    await settle(PODS_REST_S + 0.01)
+    await settle(PLACED_S + 0.01)
     assert house.record.endpoints == (Endpoint(address="", node="node1", workload="pod-1"),)
     assert house.phase is Phase.WAKING
 
@@ -187,7 +188,7 @@ async def test_listening_makes_it_warm_and_the_address_read_there_is_in_the_reco
     await house.cold()
     house.wake("node2")
     house.schedule()
-    await settle(PODS_REST_S + 0.01)
+    await settle(PLACED_S + 0.01)
     house.listening("node1", address="10.244.0.5")
     assert house.phase is Phase.WARM
     assert house.record.endpoints[0].address == "10.244.0.5", "before the API knows it"
@@ -199,7 +200,7 @@ async def test_nobody_reports_another_nodes_pod(house: KubeHouse) -> None:
     await house.cold()
     house.wake()
     house.schedule(node="node1")
-    await settle(PODS_REST_S + 0.01)
+    await settle(PLACED_S + 0.01)
     house.listening("node2", address="10.66.6.6")
     assert house.phase is Phase.WAKING
     assert house.record.endpoints[0].address == ""
@@ -485,6 +486,21 @@ async def test_one_that_another_scales_to_zero_is_cold(house: KubeHouse) -> None
     house.wake()
     await settle(1)
     assert house.replicas == 1, "and the next call wakes it"
+
+
+@story
+async def test_nor_has_one_failed_whose_pod_was_seen_to_go_before_that(house: KubeHouse) -> None:
+    """Two watches have no order between them."""
+    await house.warm()
+    house.end_pod()
+    await settle(0.01)
+    assert house.phase is Phase.WAKING
+    house.cluster.change(DEPLOYMENT, spec={"replicas": 0})
+    await settle(1)
+    assert (house.phase, house.service.failure) == (Phase.COLD, None)
+    house.wake()
+    await settle(0.01)
+    assert house.replicas == 1, "nor does the next call wait"
 
 
 @story

@@ -4,11 +4,19 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from tests.kube import virtual_time
 from tests.kube.fake_cluster import FakeCluster
 from tests.kube.virtual_time import settle
 from wangell_controller.kube.inventory import Bystander, Inventory
-from wangell_controller.kube.pace import LISTENS_WITHIN_S, PODS_REST_S, REST_S, STANDBY_REST_S
+from wangell_controller.kube.pace import (
+    LISTENS_WITHIN_S,
+    PLACED_S,
+    PODS_REST_S,
+    REST_S,
+    STANDBY_REST_S,
+)
 from wangell_controller.kube.resources import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
@@ -64,7 +72,7 @@ def test_who_leads_reads_in_one_batch_what_comes_until_a_woken_services_pod_has_
     async def body(reader: Reader) -> None:
         reader.inventory.pace.expect_pod(KEY)
         reader.put(PODS, "pod")
-        await settle(PODS_REST_S - 0.01)
+        await settle(PLACED_S - 0.01)
         assert reader.read() == []
         reader.bind("pod")
         await settle(0.02)
@@ -77,7 +85,7 @@ def test_what_becomes_of_a_pod_that_has_a_node_is_read_when_the_wake_is_over() -
     async def body(reader: Reader) -> None:
         reader.inventory.pace.expect_pod(KEY)
         reader.bind("pod")
-        await settle(PODS_REST_S + 0.01)
+        await settle(PLACED_S + 0.01)
         reader.phase("pod", "Running")
         await settle(REST_S - 0.02)
         assert reader.read() == ["Pending"]
@@ -91,10 +99,10 @@ def test_another_wake_has_its_pod_read_soon() -> None:
     async def body(reader: Reader) -> None:
         reader.inventory.pace.expect_pod(KEY)
         reader.bind("pod")
-        await settle(PODS_REST_S + 0.01)
+        await settle(PLACED_S + 0.01)
         reader.inventory.pace.expect_pod(OTHER)
         reader.bind("other", OTHER)
-        await settle(PODS_REST_S + 0.01)
+        await settle(PLACED_S + 0.01)
         assert reader.read(OTHER) == ["Pending"]
 
     story(body)
@@ -104,8 +112,8 @@ def test_a_pod_that_listens_late_or_has_no_node_is_read_as_soon_as_any() -> None
     async def body(reader: Reader) -> None:
         reader.inventory.pace.expect_pod(KEY)
         reader.put(PODS, "pod")
+        await settle(PLACED_S + 0.01)
         for phase in ("Unschedulable", "Starting"):
-            await settle(PODS_REST_S + 0.01)
             reader.phase("pod", phase)
             await settle(PODS_REST_S + 0.01)
             assert reader.read() == [phase]
@@ -115,17 +123,22 @@ def test_a_pod_that_listens_late_or_has_no_node_is_read_as_soon_as_any() -> None
     story(body)
 
 
-def test_that_it_was_raised_is_read_at_once_and_the_rest_later() -> None:
+@pytest.mark.parametrize("is_bound", [True, False])
+def test_that_it_was_raised_is_read_with_its_pod_and_the_rest_later(is_bound: bool) -> None:
     async def body(reader: Reader) -> None:
         reader.inventory.pace.expect_pod(KEY)
-        for replicas in (1, 2):
-            reader.put(DEPLOYMENTS, "hello", spec={"replicas": replicas})
-            await settle(0.01)
-            deployment = reader.inventory.deployment(KEY)
-            assert deployment is not None
-            assert deployment["spec"]["replicas"] == 1
+        if is_bound:
+            reader.bind("pod")
+        reader.put(DEPLOYMENTS, "hello", spec={"replicas": 1})
         reader.put(ENDPOINT_SLICES, "hello-x2")
+        await settle(PLACED_S - 0.01)
+        assert reader.inventory.deployment(KEY) is None
+        await settle(0.02)
+        reader.put(DEPLOYMENTS, "hello", spec={"replicas": 2})
         await settle(0.01)
+        deployment = reader.inventory.deployment(KEY)
+        assert deployment is not None
+        assert deployment["spec"]["replicas"] == 1
         assert list(reader.inventory.slices(KEY)) == []
 
     story(body)
