@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.cluster import resources
 from tests.cluster.client import http_get
 from tests.cluster.cluster import Cluster
 from tests.cluster.namespaces import open_socket_in
@@ -63,7 +64,7 @@ class BareKubernetes:
 
     def _is_gone(self) -> bool:
         """Whether it has no pod, not even one that is ending."""
-        path = f"/api/v1/namespaces/default/pods?labelSelector=app%3D{self._deployment}"
+        path = resources.path("pods", f"--selector=app={self._deployment}")
         return not self._api.call("GET", path)["items"]
 
 

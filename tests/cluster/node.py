@@ -39,7 +39,7 @@ class Node:
         self.directory = directory
         self._binaries = binaries
         self._pki = pki
-        for below in ("cni", "lib", "log", "sysctl"):
+        for below in ("cni", "log", "sysctl"):
             (directory / below).mkdir(parents=True)
         self.namespaces = self._create_namespaces(cgroup)
         self._mount()

@@ -15,7 +15,6 @@ SAMPLE = Path(__file__).parents[2] / "samples/serverless-example.yaml"
 NAME = "serverless-example"
 CONTROLLER = "wangell-controller-"
 CONTROLLERS = 2
-_SERVICES = "/apis/wangell.loutres.me/v1alpha1/namespaces/default/wangellservices"
 
 
 def sample(name: str) -> str:
@@ -40,7 +39,7 @@ class AnyWangell:
 
     def _is_ready(self) -> bool:
         pods = self.cluster.get("pods", SYSTEM)["items"]
-        nodes = [each["metadata"]["name"] for each in self.cluster.ask("/api/v1/nodes")["items"]]
+        nodes = [each["metadata"]["name"] for each in self.cluster.get("nodes")["items"]]
         if len(pods) != CONTROLLERS + len(nodes):
             return False
         controllers = [each for each in pods if each["metadata"]["name"].startswith(CONTROLLER)]
@@ -63,7 +62,7 @@ class AnyWangell:
 
     def status(self, name: str = NAME) -> dict[str, Any]:
         """A service's status, as the API has it."""
-        return dict(self.cluster.ask(f"{_SERVICES}/{name}").get("status", {}))
+        return dict(self.cluster.get(f"wsvc/{name}").get("status", {}))
 
     def address(self, name: str = NAME) -> str:
         """Where it is called: the one that it was declared with, or a given cluster's own."""
@@ -75,8 +74,8 @@ class AnyWangell:
 
     def pods(self, name: str = NAME) -> list[Any]:
         """Its pods, those that are ending too."""
-        selector = f"labelSelector=wangell.loutres.me/service%3D{name}"
-        return list(self.cluster.ask(f"/api/v1/namespaces/default/pods?{selector}")["items"])
+        selector = f"--selector=wangell.loutres.me/service={name}"
+        return list(self.cluster.get("pods", selector)["items"])
 
     def declare(
         self, address: str, *, node: str = "node1", manifest: str | Path = SAMPLE, name: str = NAME
